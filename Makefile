@@ -1,0 +1,34 @@
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+REPORT := reports/run
+
+.PHONY: report test lint notebooks clean
+
+report: $(READY)  # the whole method on the pocket model
+	$(BIN)/interp report --model pocket --out $(REPORT)
+	@echo "The report: $(CURDIR)/$(REPORT)/report.html"
+
+test: lint  # what has to pass before a change lands
+	$(BIN)/pytest -q
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+notebooks: $(READY)  # build and run every .ipynb from its percent script
+	$(BIN)/jupytext --to ipynb --execute notebooks/*.py
+
+clean:  # remove what the other targets write, but not .venv
+	rm -rf $(REPORT) build dist *.egg-info .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	find interp tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch goes first and by its exact version: any other spelling, or leaving it to the packages that need it, downloads
+# gigabytes of CUDA packages.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install torch==2.13.0 -c constraints.txt
+	$(BIN)/pip install -c constraints.txt -e ".[dev,notebooks]"
+	touch $@

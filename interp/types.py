@@ -1,0 +1,209 @@
+"""The nouns of the toolkit: plain records without logic, passed from stage to stage.
+
+Axis vocabulary of every array: prompt, pair, token, layer, head, culture, d_model, d_sae, set, sample, strength.
+Accuracies are in percent, intervals are 95 %, layers and token positions count from 0, a span is [start, end) in
+characters.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+Span = tuple[int, int]
+SiteKind = Literal["z", "resid", "edge"]
+Codes = Literal["topk", "relu"]
+UNRECOGNISABLE = "Unrecognisable"
+"""The judge's sixteenth answer: the picture shows no culture."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt with the character spans that the method needs."""
+
+    text: str
+    language: str
+    """ISO 639-1 code."""
+    noun: Span | None = None
+    modifier: Span | None = None
+    """The culture-style modifier; None in a noun-only prompt."""
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """The two prompts of one concept, P_cult and P_noun (section 4.2 of the paper), in one language."""
+
+    id: str
+    culture: str
+    category: str
+    """The concept; samples of one category and culture are one cluster in statistics."""
+    cult: Prompt
+    noun: Prompt
+    neutral: Prompt | None = None
+    """The same noun with a modifier of about the same length that names no culture."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a benchmark."""
+
+    id: str
+    image: str
+    """Path of the reference picture, relative to the benchmark's folder."""
+    culture: str
+    language: str
+    category: str
+    split: str
+    native: PromptPair
+    english: PromptPair
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where features are read and edited."""
+
+    layer: int
+    """0-based layer of the text encoder."""
+    kind: SiteKind = "resid"
+    """`z`: concatenated head outputs before the output projection; `resid`: the layer's output; `edge`: per
+    modifier→noun token pair, the heads' attention-weighted values (capture only)."""
+    encoder: str = "text_encoder"
+    """Which text encoder, by its name in the pipeline."""
+
+    def __str__(self) -> str:
+        return f"{self.encoder}.{self.layer}.{self.kind}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its interval."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    """Samples that were scored."""
+    unscored: int = 0
+    """Samples that could not be scored; they are in no estimate."""
+
+
+@dataclass(frozen=True)
+class LayerScores:
+    """Attention contrast and causal effect of every layer (Eq. 1–3; interchange)."""
+
+    delta_ca: Float[np.ndarray, "layer"]
+    """ΔCA(l), the default baseline (`context`)."""
+    ci: Float[np.ndarray, "layer 2"]
+    """95 % bootstrap interval over pairs."""
+    neighbour_p: Float[np.ndarray, "layer"]
+    """Holm-adjusted one-sided bootstrap p that ΔCA(l) exceeds the mean of its neighbours; NaN at both ends."""
+    variants: Mapping[str, Float[np.ndarray, "layer"]]
+    """ΔCA under the other baselines: `zero`, `neutral`, `normalised`."""
+    causal: Mapping[str, Float[np.ndarray, "layer"]] = field(default_factory=dict)
+    """Encoder side: share of the culture shift (0 none, 1 all) that an interchange at one layer removes; by arm."""
+    causal_images: Mapping[str, Mapping[int, Interval]] = field(default_factory=dict)
+    """Image side, for the layers sampled: CultureVQA in percent after the interchange; by arm."""
+    peak: int = 0
+    """The paper's layer: the largest ΔCA among layers that reach the image."""
+    direction: Literal["modifier→noun", "noun→modifier"] = "modifier→noun"
+    n_pairs: int = 0
+    model_digest: str = ""
+
+
+@dataclass(frozen=True)
+class SaeRef:
+    """Which SAE: enough to find it again and to refuse another."""
+
+    path: str
+    """Folder with cfg.json and sae_weights.safetensors."""
+    digest: str
+    """SHA-256 over the weights."""
+    site: Site
+    model_digest: str
+    d_in: int
+    d_sae: int
+    k: int
+
+
+@dataclass(frozen=True)
+class NeuronSet:
+    """SAE latents of one culture, or a control set."""
+
+    label: str
+    """Culture, or the name of the control."""
+    indices: tuple[int, ...]
+    magnitude: tuple[float, ...]
+    """μ_cult of each latent (Eq. 5), in units of the code."""
+    baseline: tuple[float, ...]
+    """Mean code of each latent on noun-only prompts, for mean ablation."""
+    sae: SaeRef
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """The culture-sensitive latents of a model, one set per culture, and where they come from."""
+
+    sets: Mapping[str, NeuronSet]
+    wfs: Float[np.ndarray, "culture d_sae"]
+    """Weighted frequency score on culture-style prompts (Eq. 6)."""
+    wfs_noun: Float[np.ndarray, "culture d_sae"]
+    """The same on noun-only prompts."""
+    frequency: Float[np.ndarray, "culture d_sae"]
+    """f_cult (Eq. 4)."""
+    magnitude: Float[np.ndarray, "culture d_sae"]
+    """μ_cult (Eq. 5)."""
+    cultures: tuple[str, ...]
+    languages: tuple[str, ...]
+    sae: SaeRef
+    split: str
+    """The split they were selected on; effects are refused on the same split."""
+    benchmark_digest: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, culture: str) -> NeuronSet:
+        if culture not in self.sets:
+            raise KeyError(f"no neurons for culture {culture!r}; known: {', '.join(self.sets)}")
+        return self.sets[culture]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Per-sample measurements of one arm of an experiment, all arms in the same sample order."""
+
+    label: str
+    culture_hit: Float[np.ndarray, "sample"]
+    """100 where the judge named the sample's culture, 0 where not, NaN unscored."""
+    noun_hit: Float[np.ndarray, "sample"]
+    """100 where the noun was recognised, 0 where not, NaN unscored."""
+    answer: tuple[str, ...] = ()
+    """The judge's answer per sample."""
+    shift: Float[np.ndarray, "sample"] | None = None
+    """1 − cosine between the edited and the unedited conditioning."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What an intervention did to the pictures: paired arms and their contrasts."""
+
+    name: str
+    arms: Mapping[str, Arm]
+    """`baseline`, the treatment, `random`."""
+    accuracy: Mapping[str, Interval]
+    """CultureVQA of each arm, percent."""
+    noun_fidelity: Mapping[str, Interval]
+    difference: Mapping[str, Interval]
+    """Paired difference of each arm to the baseline, percentage points."""
+    p_vs_control: float
+    """Probability of an effect as large under the random sets (see `stats.control_p`)."""
+    per_culture: Mapping[str, Mapping[str, Interval]]
+    """Arm → culture → CultureVQA."""
+    cultures: tuple[str, ...]
+    """Culture of each sample."""
+    sample_ids: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    set_shift: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Encoder side: mean shift of the treatment (one number) and of each random set."""
+    grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """A few pictures per arm, same prompts and seeds, for figures."""

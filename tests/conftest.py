@@ -1,0 +1,60 @@
+import beartype  # noqa: F401, I001 - before nnsight, which mounts `.save` on `object` and breaks this import
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A tiny AltDiffusion m18 of the real classes."""
+    import tiny
+
+    return tiny.load(tmp_path_factory.mktemp("m18") / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny_m9(tmp_path_factory):
+    """The same as m9."""
+    import tiny
+
+    return tiny.load(tmp_path_factory.mktemp("m9") / "model", pre=False)
+
+
+@pytest.fixture(scope="session")
+def small_bench(tmp_path_factory):
+    """Four concepts of each culture and split of the pocket benchmark, two samples each."""
+    import tiny
+
+    return tiny.bench(tmp_path_factory.mktemp("bench") / "small")
+
+
+@pytest.fixture(scope="session")
+def pairs(small_bench):
+    """Its detection pairs, a few of each culture."""
+    return small_bench.pairs("detection")[::3]
+
+
+@pytest.fixture(scope="session")
+def tiny_sae(tiny_model, small_bench, tmp_path_factory):
+    """An SAE on the tiny model's residual stream at layer 1."""
+    from interp import SaeSettings, train_sae
+
+    settings = SaeSettings(steps=40, batch=256, k=8)
+    folder = tmp_path_factory.mktemp("saes")
+    return train_sae(tiny_model, small_bench, 1, "resid", settings=settings, folder=folder, progress=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_neurons(tiny_model, tiny_sae, small_bench):
+    """Four latents a culture."""
+    from interp import Rule, find_neurons
+
+    rule = Rule(k=4, tau=None)
+    return find_neurons(tiny_model, tiny_sae, small_bench, rule, progress=False)
