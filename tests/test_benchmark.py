@@ -1,0 +1,732 @@
+"""CultureBench folders: rows, tables, loading, splitting, leakage."""
+
+import json
+import os
+import random
+import shutil
+import unicodedata
+from collections import Counter, defaultdict
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from interp import pocket, schema, tables
+from interp.errors import InterpError
+
+benchmark = import_module("interp.benchmark")  # the package's attribute of this name is the function
+
+PER_CELL = 2
+"""Rows of each culture and split in the small benchmark."""
+
+
+@cache
+def all_rows():
+    return list(pocket.samples())
+
+
+@cache
+def few_rows():
+    """A few rows of each culture and split, in the order of the whole."""
+    taken = Counter()
+    rows = []
+    for row in all_rows():
+        cell = row["culture"], row["split"]
+        if taken[cell] < PER_CELL:
+            taken[cell] += 1
+            rows.append(row)
+    return rows
+
+
+@cache
+def card():
+    return benchmark._pocket_card(pocket.recipe())
+
+
+def check(rows, warn=False):
+    return schema.check_rows(rows, card(), "samples.csv", warn).findings
+
+
+def changed(number, **fields):
+    """The few rows with some fields of one of them (counted from 1) changed; None removes a field."""
+    rows = [dict(r) for r in few_rows()]
+    row = rows[number - 1] | fields
+    rows[number - 1] = {f: v for f, v in row.items() if v is not None}
+    return rows
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A small benchmark on disk, not to be changed."""
+    folder = tmp_path_factory.mktemp("made") / "small"
+    benchmark.write(folder, few_rows(), card(), benchmark._compose)
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    """A copy of the small benchmark, to be broken."""
+    return Path(shutil.copytree(made, tmp_path / "small"))
+
+
+@pytest.fixture(scope="module")
+def bench(made):
+    return benchmark.load(made)
+
+
+def contents(folder):
+    return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# Rows
+
+
+def test_every_row_of_pocket_is_in_order_and_nothing_is_odd():
+    assert check(all_rows(), warn=True) == ()
+
+
+def corruptions(row):
+    """(fields to change, field to be named) of everything that can be wrong with a row."""
+    captions = {"culture_style": ("noun_span", "modifier_span"), "noun_only": ("noun_only_span",)}
+    for suffix in ("", "_en"):
+        for caption, spans in captions.items():
+            text = row[caption + suffix]
+            yield {caption + suffix: " "}, caption + suffix
+            yield {caption + suffix: 7}, caption + suffix
+            yield {caption + suffix: text + "\udc80"}, caption + suffix
+            yield {caption + suffix: text + "e\u0301"}, caption + suffix
+            for span in (s + suffix for s in spans):
+                start, end = row[span]
+                wrong = [(start, len(text) + 1), (-1, end), (end, start), (start, start), (start,), (start, end, end)]
+                wrong += [(start + 0.5, end), (True, end), f"{start}:{end}", {"start": start}]
+                yield from (({span: list(w) if isinstance(w, tuple) else w}, span) for w in wrong)
+        overlap = [
+            min(row["noun_span" + suffix][0], row["modifier_span" + suffix][0]),
+            len(row["culture_style" + suffix]),
+        ]
+        yield {"noun_span" + suffix: overlap}, "noun_span" + suffix
+        yield {"neutral_noun_span" + suffix: None}, "neutral_noun_span" + suffix
+        yield {"neutral_style" + suffix: None}, "neutral_modifier_span" + suffix
+    yield from (({f: None}, f) for f in ("id", "image", "culture", "split", "noun_only", "noun_span", "noun_span_en"))
+    for path in ("/etc/passwd", "../x.png", "images/../../x.png", "images\\x.png", "C:x.png", "."):
+        yield {"image": path}, "image"
+    yield {"culture": "Italia"}, "culture"
+    yield {"culture": "Unrecognisable"}, "culture"
+    yield {"language": "en"}, "language"
+    yield {"split": "validation"}, "split"
+    yield {"licence": "CC0"}, "licence"
+    yield {"drawing": "1"}, "drawing"
+    yield {"region": ""}, "region"
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_broken_row_is_always_found_and_named(data):
+    number = data.draw(st.integers(1, 30))
+    fields, name = data.draw(st.sampled_from(list(corruptions(few_rows()[number - 1]))))
+    findings = check(changed(number, **fields)[:30])
+    assert findings
+    assert {(f.file, f.row, f.level) for f in findings} == {("samples.csv", number, "error")}
+    assert name in {f.field.split(".")[0] for f in findings}
+
+
+def test_each_kind_of_broken_row_is_found_and_named():
+    for fields, name in corruptions(few_rows()[0]):
+        findings = check(changed(1, **fields)[:1])
+        assert name in {f.field.split(".")[0] for f in findings}, (fields, findings)
+
+
+@given(
+    start=st.integers(-3, 24),
+    end=st.integers(-3, 24),
+    text=st.sampled_from(["a big  ant", "รูปมด สีดำ", "مَلِك كبير", "大蟻"]),
+)
+@settings(deadline=None)
+def test_a_span_is_taken_if_and_only_if_it_cuts_whole_characters_out(start, end, text):
+    inside = 0 <= start < end <= len(text)
+    marks = {i for i, c in enumerate(text) if unicodedata.category(c) in ("Mn", "Mc", "Me")}
+    sound = inside and text[start:end].strip() != "" and start not in marks and end not in marks
+    findings = check(changed(1, noun_only=text, noun_only_span=[start, end])[:1])
+    assert (findings == ()) == sound
+    assert {f.field for f in findings} <= {"noun_only_span"}
+
+
+def test_the_same_id_twice_is_named_with_both_rows():
+    (finding,) = check(changed(4, id=few_rows()[1]["id"]))
+    assert (finding.row, finding.field) == (4, "id")
+    assert "row 2" in finding.message
+
+
+def test_no_rows_is_an_error():
+    assert [str(f) for f in check([])] == ["samples.csv: holds no rows"]
+
+
+def test_a_finding_reads_as_a_line():
+    (finding,) = check(changed(3, culture="Italia")[:5])
+    assert str(finding).startswith("samples.csv, row 3, field culture: unknown culture; known: Arab, China, France")
+    assert str(finding).endswith("(found 'Italia')")
+
+
+@pytest.mark.parametrize("count", [1, 2, 20, 21, 60])
+def test_an_error_lists_the_first_twenty_and_the_count(count):
+    findings = [schema.Finding("t", n, "id", "wrong") for n in range(1, count + 1)]
+    odd = schema.Finding("t", 99, "id", "odd", "warning")
+    with pytest.raises(InterpError) as caught:
+        schema.refuse([odd, *findings], "benchmark b")
+    text = str(caught.value)
+    assert "odd" not in text
+    assert text.count("wrong") == min(count, 20)
+    assert ("\n" not in text) == (count == 1)
+    assert (f"{count} problems" in text) == (count > 1)
+    assert ("and 40 more" in text) == (count == 60)
+    assert ("more" in text) == (count > 20)
+
+
+def test_warnings_are_no_errors():
+    schema.refuse([schema.Finding("t", 1, "id", "odd", "warning")], "benchmark b")
+
+
+def odd(**fields):
+    return [(f.row, f.field, f.level) for f in check(changed(2, **fields), warn=True)]
+
+
+def test_a_caption_that_says_more_than_its_modifier_is_odd():
+    row = few_rows()[1]
+    assert odd(culture_style_en=row["culture_style_en"] + " at night") == [(2, "culture_style_en", "warning")]
+    assert odd(neutral_style=row["neutral_style"] + " ليل") == [(2, "neutral_style", "warning")]
+    assert odd(culture_style_en=row["culture_style_en"] + ".") == []
+    assert odd(culture_style_en=row["culture_style_en"] + " !") == []
+
+
+def test_a_culture_in_another_cultures_language_is_odd():
+    assert odd(culture="Japan") == [(2, "language", "warning")]
+
+
+# Tables
+
+text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).map(
+    lambda s: unicodedata.normalize("NFC", s)
+)
+optional = st.one_of(
+    st.none(), st.sampled_from(["NA", "null", "1", "[1, 2]", ' "q", x', "a\nb", "a\r\nb", "\u2028", "مَلِك"]), text
+)
+
+
+@pytest.mark.parametrize("kind", tables.KINDS)
+@given(regions=st.lists(optional, min_size=3, max_size=3), drawing=st.one_of(st.none(), st.integers(0, 9)))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_table_comes_back_as_it_was(tmp_path, kind, regions, drawing):
+    regions = [r if r and r.strip() else None for r in regions]
+    values = [r | {"region": region, "drawing": drawing} for r, region in zip(few_rows(), regions, strict=False)]
+    rows = [schema.Row.model_validate(v, context=card()) for v in values]
+    path = tmp_path / f"samples.{kind}"
+    tables.write(path, rows)
+    assert [schema.Row.model_validate(v, context=card()) for v in tables.read(path)] == rows
+
+
+@pytest.mark.parametrize("kind", tables.KINDS)
+def test_a_benchmark_is_the_same_in_every_kind_of_table(bench, tmp_path, kind):
+    benchmark.write(tmp_path / kind, few_rows(), card(), benchmark._compose, table=kind)
+    again = benchmark.load(tmp_path / kind)
+    assert again.digest == bench.digest
+    assert again.rows == bench.rows
+    assert again.card == bench.card
+
+
+def test_a_table_in_a_folder_named_like_a_partition_has_no_extra_column(folder):
+    there = folder.rename(folder.with_name("culture=Italy"))
+    assert {s.culture for s in benchmark.load(there).rows} == set(pocket.cultures())
+
+
+def test_a_csv_from_a_spreadsheet_loads(folder):
+    tables.write(folder / "samples.csv", [schema.Row.model_validate(r) for r in few_rows()])
+    raw = (folder / "samples.csv").read_bytes()
+    (folder / "samples.csv").write_bytes(b"\xef\xbb\xbf" + raw.replace(b"\n", b"\r\n"))
+    (folder / "samples.parquet").unlink()
+    assert len(benchmark.load(folder).rows) == len(few_rows())
+
+
+# Loading
+
+
+def test_a_loaded_benchmark_says_what_it_holds(bench):
+    assert bench.name == "pocket"
+    assert bench.cultures == tuple(pocket.cultures())
+    assert bench.languages == {c["name"]: c["language"] for c in pocket.recipe()["cultures"]}
+    assert bench.splits == ("train", "test", "detection", "cross_domain")
+    for name in bench.splits:
+        rows = [r for r in few_rows() if r["split"] == name]
+        assert [s.id for s in bench.samples(name)] == [r["id"] for r in rows]
+        assert [p.id for p in bench.pairs(name, cultures=["Japan"])] == [
+            r["id"] for r in rows if r["culture"] == "Japan"
+        ]
+
+
+def test_samples_hold_the_captions_and_spans_of_their_rows(bench):
+    for sample, row in zip(bench.rows, few_rows(), strict=True):
+        for pair, suffix, language in ((sample.native, "", row["language"]), (sample.english, "_en", "en")):
+            assert (pair.id, pair.culture, pair.category) == (row["id"], row["culture"], row["category"])
+            for prompt, caption, noun, modifier in (
+                (pair.cult, "culture_style", "noun_span", "modifier_span"),
+                (pair.noun, "noun_only", "noun_only_span", None),
+                (pair.neutral, "neutral_style", "neutral_noun_span", "neutral_modifier_span"),
+            ):
+                assert (prompt.text, prompt.language) == (row[caption + suffix], language)
+                assert prompt.noun == tuple(row[noun + suffix])
+                assert prompt.modifier == (tuple(row[modifier + suffix]) if modifier else None)
+
+
+def test_pairs_come_in_both_languages(bench):
+    assert bench.pairs("test") == tuple(s.native for s in bench.samples("test"))
+    assert bench.pairs("test", "english") == tuple(s.english for s in bench.samples("test"))
+
+
+def test_a_row_without_neutral_captions_has_none(folder):
+    rows = [{f: v for f, v in r.items() if not f.startswith("neutral")} for r in few_rows()]
+    benchmark.write(folder / "new", rows, card(), benchmark._compose)
+    assert {s.native.neutral for s in benchmark.load(folder / "new").rows} == {None}
+
+
+def test_pictures_are_those_of_the_rows(bench):
+    for sample, row in list(zip(bench.rows, few_rows(), strict=True))[::37]:
+        picture = bench.image(sample)
+        assert picture.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(picture), pocket.picture(row))
+
+
+def test_unknown_names_list_the_known(bench):
+    with pytest.raises(InterpError, match="unknown split 'valid'; known: train, test, detection, cross_domain"):
+        bench.samples("valid")
+    with pytest.raises(InterpError, match="unknown culture 'Italia'; known: Arab, China"):
+        bench.samples("test", cultures=["Italy", "Italia"])
+    with pytest.raises(InterpError, match="unknown language 'French'; known: native, english"):
+        bench.pairs("test", "French")
+    with pytest.raises(InterpError, match="unknown split 'valid'"):
+        bench.subset("valid", 1, seed=0)
+    with pytest.raises(InterpError, match="no benchmark 'no/such': it is neither a folder nor 'pocket'"):
+        benchmark.load("no/such")
+
+
+def test_only_the_splits_asked_for_are_loaded(made, bench):
+    part = benchmark.load(made, splits=["detection"])
+    assert part.splits == ("detection",)
+    assert part.digest == bench.digest
+    assert "only detection" in repr(part)
+    with pytest.raises(InterpError, match="unknown split 'test'; known: detection"):
+        part.samples("test")
+    with pytest.raises(InterpError, match="unknown split 'valid'"):
+        benchmark.load(made, splits=["valid"])
+
+
+def test_a_benchmark_shows_itself(bench):
+    cells = ", ".join(f"{s} {15 * PER_CELL}" for s in bench.splits)
+    assert repr(bench) == f"Benchmark('pocket', 15 cultures, {cells})"
+    assert f"<tr><td>Japan</td><td>ja</td>{f'<td>{PER_CELL}</td>' * 4}</tr>" in bench._repr_html_()
+
+
+def test_html_is_escaped(folder):
+    evil = "<script>alert(1)</script>"
+    labels = (evil, *card().labels[1:])
+    meta = card().model_copy(update={"name": evil, "labels": labels, "languages": card().languages | {"ar": evil}})
+    rows = [r | {"culture": evil if r["culture"] == "Arab" else r["culture"]} for r in few_rows()]
+    benchmark.write(folder / "new", rows, meta, benchmark._compose)
+    assert "<script" not in benchmark.load(folder / "new")._repr_html_()
+
+
+def edit_card(folder, **fields):
+    path = folder / "benchmark.json"
+    value = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({f: v for f, v in value.items() if v is not None}))
+
+
+def put_rows(folder, rows):
+    """Replace the table by a JSONL of any values."""
+    (folder / "samples.parquet").unlink()
+    (folder / "samples.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+
+def put_text(folder, name, content):
+    (folder / "samples.parquet").unlink()
+    (folder / name).write_bytes(content)
+
+
+def put_parquet(folder, table):
+    pq.write_table(table, folder / "samples.parquet")
+
+
+SPLIT = {"rule": "by hand", "shares": {"train": 7}, "seed": 0}
+CARD = {
+    "none": (lambda f: (f / "benchmark.json").unlink(), "benchmark.json: cannot be read"),
+    "no JSON": (lambda f: (f / "benchmark.json").write_text("{"), "benchmark.json: Invalid JSON"),
+    "not UTF-8": (lambda f: (f / "benchmark.json").write_bytes(b"\xff"), "benchmark.json: cannot be read"),
+    "no licence": (lambda f: edit_card(f, licence=None), "benchmark.json, field licence: Field required"),
+    "label twice": (lambda f: edit_card(f, labels=["A", "A"], languages={}), "a culture is listed twice"),
+    "reserved": (lambda f: edit_card(f, labels=["A", "Unrecognisable"], languages={}), "leave it out"),
+    "nobody's language": (lambda f: edit_card(f, languages={"xx": "Atlantis"}), "Atlantis not among the labels"),
+    "unknown split": (lambda f: edit_card(f, split=SPLIT | {"shares": {"a": 1}}), "field split.shares.a"),
+}
+TABLE = {
+    "none": (lambda f: (f / "samples.parquet").unlink(), "one table is needed"),
+    "two": (lambda f: (f / "samples.csv").write_text(""), "found samples.parquet, samples.csv"),
+    "parquet cut": (lambda f: (f / "samples.parquet").write_bytes(b"PAR1"), "samples.parquet: cannot be read"),
+    "parquet of bytes": (lambda f: put_parquet(f, pa.table({"id": [b"x"]})), "row 1, field id: Input should be a"),
+    "csv quote open": (lambda f: put_text(f, "samples.csv", b'id\n"a'), "samples.csv: cannot be read"),
+    "csv not UTF-8": (lambda f: put_text(f, "samples.csv", b"id\n\xff"), "samples.csv: cannot be read"),
+    "csv column twice": (lambda f: put_text(f, "samples.csv", b"id,id\n1,2\n"), "a column is named twice"),
+    "csv cell too many": (lambda f: put_text(f, "samples.csv", b"id\na,b\n"), "field (cells beyond the header)"),
+    "csv empty": (lambda f: put_text(f, "samples.csv", b""), "samples.csv: holds no rows"),
+    "jsonl no object": (lambda f: put_rows(f, [*few_rows(), 7]), f"row {len(few_rows()) + 1}: Input should be"),
+    "jsonl no JSON": (lambda f: put_text(f, "samples.jsonl", b"{\n"), "samples.jsonl, row 1: Input should be"),
+    "jsonl too deep": (lambda f: put_text(f, "samples.jsonl", b"[" * 200_000), "samples.jsonl, row 1: Input"),
+}
+ROWS = {
+    "one": (lambda f: put_rows(f, changed(5, noun_span=[0, 999])), "samples.jsonl, row 5, field noun_span: is empty"),
+    "many": (lambda f: put_rows(f, [{"id": str(n)} for n in range(9)]), "and 106 more"),
+    "no picture": (lambda f: (f / few_rows()[6]["image"]).unlink(), "row 7, field image: images/"),
+    "changed": (lambda f: put_rows(f, changed(1, region="Lazio")), "the samples were changed"),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(k, n) for k in ("CARD", "TABLE", "ROWS") for n in globals()[k]])
+def test_a_broken_folder_gives_one_clear_error_and_is_left_as_it_is(folder, kind, name):
+    damage, expected = globals()[kind][name]
+    damage(folder)
+    before = contents(folder.parent)
+    with pytest.raises(InterpError) as caught:
+        benchmark.load(folder)
+    assert expected in str(caught.value)
+    assert str(folder) in str(caught.value)
+    assert any(f.level == "error" for f in benchmark.validate(folder))
+    assert contents(folder.parent) == before
+
+
+def test_the_digest_changes_with_rows_and_pictures(folder, bench):
+    edit_card(folder, digests=None)
+    assert benchmark.load(folder).digest == bench.digest
+    recolour(folder / few_rows()[0]["image"])
+    recoloured = benchmark.load(folder).digest
+    put_rows(folder, changed(1, region="Lazio"))
+    assert len({bench.digest, recoloured, benchmark.load(folder).digest}) == 3
+
+
+def recolour(path):
+    with Image.open(path) as file:
+        pixels = np.asarray(file).copy()
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(path)
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_damaged_picture_is_an_error_or_a_picture(made, tmp_path_factory, data):
+    raw = bytearray((made / few_rows()[0]["image"]).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "damaged.png"
+    path.write_bytes(bytes(raw[: data.draw(st.integers(0, len(raw)))]))
+    with suppress(InterpError):
+        assert benchmark._open(path).mode == "RGB"
+
+
+# Validating
+
+
+def found(folder):
+    return [(f.file, f.row, f.field, f.level) for f in benchmark.validate(folder)]
+
+
+def test_a_sound_folder_has_no_findings(made):
+    assert benchmark.validate(made) == []
+    assert benchmark.leakage(benchmark.load(made)) == []
+
+
+def test_validation_reads_the_pixels(folder):
+    recolour(folder / few_rows()[3]["image"])
+    assert found(folder) == [("benchmark.json", None, "digests.images", "error")]
+
+
+def test_validation_names_a_picture_that_is_none(folder):
+    (folder / few_rows()[3]["image"]).write_text("no picture")
+    edit_card(folder, digests=None)
+    assert found(folder) == [("samples.parquet", 4, "image", "error")]
+    with pytest.raises(InterpError, match="is no sound picture"):
+        benchmark.load(folder)
+
+
+def test_validation_gives_warnings(folder):
+    edit_card(folder, digests=None)
+    put_rows(folder, changed(2, noun_only_en="picture: ant at night"))
+    assert found(folder) == [("samples.jsonl", 2, f"{style}_style_en", "warning") for style in ("culture", "neutral")]
+    benchmark.load(folder)
+
+
+def first(split, culture="Italy"):
+    """Number, counted from 1, of the first row of a split."""
+    return next(n for n, r in enumerate(few_rows(), 1) if (r["split"], r["culture"]) == (split, culture))
+
+
+def leaks(folder):
+    edit_card(folder, digests=None)
+    findings = benchmark.leakage(benchmark.load(folder))
+    assert findings[0].message in {f.message for f in benchmark.validate(folder)}
+    assert len(findings) == 1
+    return findings[0]
+
+
+def test_a_picture_in_two_splits_is_found_by_its_pixels(folder):
+    one, other = few_rows()[first("train") - 1], few_rows()[first("test") - 1]
+    with Image.open(folder / one["image"]) as file:
+        file.convert("RGBA").save(folder / other["image"], compress_level=1)
+    finding = leaks(folder)
+    assert (finding.row, finding.field) == (max(first("train"), first("test")), "image")
+    assert one["id"] in finding.message
+    assert other["id"] in finding.message
+
+
+def test_a_pair_in_two_splits_is_found(folder):
+    one = few_rows()[first("train") - 1]
+    rows = changed(first("detection"), category=one["category"])
+    put_rows(folder, rows)
+    assert leaks(folder).field == "category"
+
+
+def test_a_caption_in_two_splits_is_found(folder):
+    one = few_rows()[first("train") - 1]
+    fields = {f: one[f] for f in ("culture_style", "noun_span", "modifier_span")}
+    put_rows(folder, changed(first("detection"), **fields))
+    assert leaks(folder).field == "culture_style"
+
+
+def test_what_one_split_shares_with_itself_is_no_leak(folder):
+    one, other = few_rows()[first("train") - 1], few_rows()[first("train")]
+    shutil.copyfile(folder / one["image"], folder / other["image"])
+    edit_card(folder, digests=None)
+    assert benchmark.leakage(benchmark.load(folder)) == []
+
+
+# Splitting
+
+sizes = st.lists(st.integers(1, 6), min_size=3, max_size=14)
+
+
+@given(cultures=st.lists(sizes, min_size=1, max_size=3), seed=st.integers(0, 2**32), shuffle=st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_a_split_keeps_pairs_whole_and_fills_every_cell(cultures, seed, shuffle):
+    rows = [
+        {"id": f"{c}-{g}-{k}", "culture": str(c), "category": str(g)}
+        for c, groups in enumerate(cultures)
+        for g, size in enumerate(groups)
+        for k in range(size)
+    ]
+    done = benchmark.split(rows, seed=seed)
+    assert [{f: r[f] for f in ("id", "culture", "category")} for r in done] == rows
+    pairs, cells = defaultdict(set), defaultdict(Counter)
+    for row in done:
+        pairs[row["culture"], row["category"]].add(row["split"])
+        cells[row["culture"]][row["split"]] += 1
+    assert all(len(splits) == 1 for splits in pairs.values())
+    for culture, groups in enumerate(cultures):
+        counts = cells[str(culture)]
+        assert set(counts) == {"train", "test", "detection"}
+        for name, share in (("train", 0.7), ("test", 0.2), ("detection", 0.1)):
+            assert abs(counts[name] - share * sum(groups)) <= 2 * max(groups)
+    mixed = list(rows)
+    shuffle.shuffle(mixed)
+    again = {r["id"]: r["split"] for r in benchmark.split(mixed, seed=seed)}
+    assert again == {r["id"]: r["split"] for r in done}
+
+
+def ten(cultures=("A", "B")):
+    return [
+        {"culture": c, "category": f"g{g}", "id": f"{c}{g}{k}"} for c in cultures for g in range(10) for k in range(3)
+    ]
+
+
+def test_ten_equal_categories_are_split_seven_two_one():
+    for seed in range(5):
+        counts = Counter((r["culture"], r["split"]) for r in benchmark.split(ten(), seed=seed))
+        assert counts == {(c, s): 3 * n for c in "AB" for s, n in (("train", 7), ("test", 2), ("detection", 1))}
+
+
+def test_the_seed_matters_and_a_new_culture_does_not():
+    base = benchmark.split(ten(), seed=1)
+    assert base != benchmark.split(ten(), seed=2)
+    assert base == benchmark.split(ten(("A", "B", "C")), seed=1)[: len(base)]
+    assert benchmark.split(ten(), (1, 1, 8), seed=1) != base
+
+
+def test_a_split_that_cannot_be_is_refused():
+    with pytest.raises(InterpError, match="culture A has 2 categories; three splits need three"):
+        benchmark.split([{"culture": "A", "category": c} for c in "xy"], seed=0)
+    with pytest.raises(InterpError, match="each must be a positive number"):
+        benchmark.split(ten(), (7, 0, 1), seed=0)
+    with pytest.raises(InterpError, match="row 2: field category is missing"):
+        benchmark.split([ten()[0], {"culture": "A"}], seed=0)
+
+
+def test_what_is_split_does_not_leak(tmp_path):
+    rows = benchmark.split([r for r in all_rows() if r["culture"] == "Korea"][:90], seed=3)
+    benchmark.write(tmp_path / "new", rows, card(), benchmark._compose)
+    assert benchmark.validate(tmp_path / "new") == []
+
+
+# Subsets
+
+
+@cache
+def whole():
+    """Pocket in memory, without its pictures."""
+    rows = schema.check_rows(all_rows(), card(), "samples").rows
+    return benchmark.Benchmark(card(), Path("none"), "", tuple(benchmark._sample(r) for r in rows))
+
+
+@given(per_culture=st.integers(1, 119), seed=st.integers(0, 2**32))
+@settings(max_examples=25, deadline=None)
+def test_a_subset_is_stratified_spread_and_nested(per_culture, seed):
+    bench = whole()
+    part = bench.subset("test", per_culture, seed)
+    chosen = part.samples("test")
+    assert set(Counter(s.culture for s in chosen).items()) == {(c, per_culture) for c in bench.cultures}
+    clusters = Counter((s.culture, s.category) for s in chosen)
+    assert len(clusters) == 15 * min(per_culture, 24)
+    assert max(clusters.values()) - min(clusters.values()) <= 1
+    assert [s for s in bench.samples("test") if s in set(chosen)] == list(chosen)
+    assert set(chosen) <= set(bench.subset("test", per_culture + 1, seed).samples("test"))
+    assert part.samples("train") == bench.samples("train")
+
+
+def test_a_subset_depends_on_the_seed_alone():
+    bench = whole()
+    rows = list(bench.rows)
+    random.Random(0).shuffle(rows)
+    mixed = benchmark.Benchmark(bench.card, bench.folder, bench.digest, tuple(rows))
+    ids = {s.id for s in bench.subset("test", 7, seed=1).samples("test")}
+    assert ids == {s.id for s in mixed.subset("test", 7, seed=1).samples("test")}
+    assert ids != {s.id for s in bench.subset("test", 7, seed=2).samples("test")}
+    assert repr(bench.subset("test", 7, seed=1)).endswith("[test: 7 a culture, seed 1])")
+
+
+@pytest.mark.parametrize("per_culture", [0, -1, 121])
+def test_a_subset_that_cannot_be_is_refused(per_culture):
+    with pytest.raises(InterpError, match="Arab has 120; ask for 1 to 120"):
+        whole().subset("test", per_culture, seed=0)
+
+
+# Writing
+
+
+def test_writing_never_leaves_a_part(tmp_path):
+    def fail(row, path):
+        if row["id"] == few_rows()[5]["id"]:
+            raise RuntimeError("disk full")
+        benchmark._compose(row, path)
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        benchmark.write(tmp_path / "new", few_rows(), card(), fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_refuses_what_loading_would(tmp_path):
+    with pytest.raises(InterpError, match="row 5, field noun_span: is empty or outside"):
+        benchmark.write(tmp_path / "new", changed(5, noun_span=[4, 4]), card(), benchmark._compose)
+    with pytest.raises(InterpError, match=r"unknown kind of table; known: parquet, jsonl, csv"):
+        benchmark.write(tmp_path / "new", few_rows(), card(), benchmark._compose, table="xlsx")
+    with pytest.raises(InterpError, match="is no sound picture"):
+        benchmark.write(tmp_path / "new", few_rows(), card(), lambda row, path: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_leaves_a_folder_that_is_there(folder):
+    before = contents(folder)
+    with pytest.raises(InterpError, match="exists"):
+        benchmark.write(folder, few_rows(), card(), benchmark._compose)
+    assert contents(folder) == before
+
+
+# Pocket
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("INTERP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def small_pocket(empty_cache, monkeypatch):
+    """Pocket with a few samples only, so that it is composed in no time."""
+    splits = {r["split"] for r in few_rows()}
+    digests = {s: pocket.digest([r for r in few_rows() if r["split"] == s]) for s in splits}
+    recipe = pocket.recipe() | {"digests": digests}
+    monkeypatch.setattr(pocket, "samples", lambda: iter(few_rows()))
+    monkeypatch.setattr(pocket, "recipe", lambda: recipe)
+    return empty_cache
+
+
+def test_pocket_is_composed_whole_on_first_use(empty_cache, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # not what is tested, and slow for 9600 pictures
+    bench = benchmark.load("pocket")
+    (at,) = (empty_cache / "benchmarks").iterdir()
+    assert bench.folder == at
+    assert at.name.startswith("pocket-1.0-")
+    assert [len(bench.samples(s)) for s in bench.splits] == [6300, 1800, 900, 600]
+    for sample, row in list(zip(bench.rows, all_rows(), strict=True))[::601]:
+        np.testing.assert_array_equal(np.asarray(bench.image(sample)), pocket.picture(row))
+
+
+def test_pocket_is_composed_once(small_pocket, monkeypatch):
+    bench = benchmark.load("pocket")
+    monkeypatch.setattr(benchmark, "_fill", None)
+    assert benchmark.load("pocket") == bench
+
+
+def test_pocket_is_refused_if_a_pixel_is_off(small_pocket, monkeypatch):
+    compose = pocket.compose
+
+    def off_by_one(*args):
+        picture = compose(*args)
+        picture[5, 7, 1] ^= 1
+        return picture
+
+    monkeypatch.setattr(pocket, "compose", off_by_one)
+    with pytest.raises(InterpError, match=r"is not what recipe\.json records; reinstall"):
+        benchmark.load("pocket")
+    assert not (small_pocket / "benchmarks").exists()
+
+
+def test_a_damaged_cache_says_how_to_mend_it(small_pocket):
+    bench = benchmark.load("pocket")
+    (bench.folder / bench.rows[2].image).unlink()
+    with pytest.raises(InterpError, match=r"delete the folder, and it is composed again\): samples\.parquet, row 3"):
+        benchmark.load("pocket")
+    shutil.rmtree(bench.folder)
+    assert benchmark.load("pocket").digest == bench.digest
+
+
+def test_two_processes_may_compose_at_once(small_pocket, monkeypatch):
+    fill = benchmark._fill
+
+    def other_first(folder, *args):
+        monkeypatch.setattr(benchmark, "_fill", fill)
+        benchmark.load("pocket")
+        fill(folder, *args)
+
+    monkeypatch.setattr(benchmark, "_fill", other_first)
+    bench = benchmark.load("pocket")
+    assert len(bench.rows) == len(few_rows())
+    assert list((small_pocket / "benchmarks").iterdir()) == [bench.folder]
+
+
+def test_another_recipe_has_another_folder(small_pocket, monkeypatch):
+    one = benchmark.load("pocket").folder
+    recipe = pocket.recipe() | {"seed": 1}
+    monkeypatch.setattr(pocket, "recipe", lambda: recipe)
+    assert benchmark.load("pocket").folder != one
