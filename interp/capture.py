@@ -1,0 +1,301 @@
+"""Run prompts through a text encoder once, under nnsight: read features and attention, edit features, get conditioning.
+
+Everything that touches a hidden state goes through `forward`: one trace a batch, layers in execution order, edits
+before reads at the same site. Edits are plain functions of tensors and never see nnsight. Not for the denoiser, which
+stays free of hooks. Notebook: notebooks/01_tour.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from interp.errors import InterpError
+from interp.models.base import Adapter, Conditioning, Tokens, concatenate, token_sets
+from interp.types import Prompt, Site
+
+Features = Float[Tensor, "prompt token d_model"]
+Edit = Callable[[Features, Bool[Tensor, "prompt token"]], Features]
+"""A pure function of (features, real-token mask)."""
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What one trace gave."""
+
+    features: Mapping[Site, Float[Tensor, "prompt token d_model"]]
+    """`z` and `resid` as asked, after the edits."""
+    attention: Mapping[int, Float[Tensor, "prompt token token"]]
+    """Head-averaged attention Ā(l) (Eq. 1), [query, key]."""
+    edges: Mapping[int, tuple[Tensor, Tensor]]
+    """Layer → (pattern by head, values), for `edge` features."""
+    conditioning: Conditioning | None
+
+
+def forward(
+    model: Adapter,
+    tokens: Tokens,
+    reads: Sequence[Site] = (),
+    edits: Mapping[Site, Edit] | None = None,
+    attention: Sequence[int] = (),
+    encoder: str = "text_encoder",
+    condition: bool = True,
+) -> Forward:
+    """One pass through one encoder.
+
+    Args:
+        model: the adapter.
+        tokens: a batch.
+        reads: sites to keep.
+        edits: site → edit; applied to real tokens only, padding is put back as it was.
+        attention: layers whose head-averaged attention to keep.
+        encoder: which encoder.
+        condition: whether to run to the end and give the conditioning; else stop after the last layer needed.
+
+    Raises:
+        InterpError: a layer does not exist or cannot affect the image.
+    """
+    edits = edits or {}
+    for site in (*reads, *edits):
+        model.check_layer(site.layer, site.encoder)
+    plan = _Plan(reads, edits, attention)
+    envoy, real = model.envoy(encoder), tokens.mask.bool()
+    features: dict[Site, Any] = {}
+    patterns: dict[int, Any] = {}
+    edges: dict[int, Any] = {}
+    states: Any = None
+    with torch.no_grad(), envoy.trace(**model.inputs(tokens)) as tracer:
+        for layer in plan.layers:
+            self_attention, z_site, resid_site = model.attention(envoy, layer), plan.z(layer), plan.resid(layer)
+            if layer in plan.edges:
+                edges[layer] = [model.values(envoy, layer).output.save()]
+            if z_site in edits:
+                out = self_attention.output
+                self_attention.output = (_apply(edits[z_site], out[0], real), *out[1:])
+            if z_site in reads:
+                features[z_site] = self_attention.output[0].save()
+            if layer in attention:
+                patterns[layer] = self_attention.output[1].mean(1).save()
+            if layer in plan.edges:
+                edges[layer].append(self_attention.output[1].save())
+            if resid_site in edits:
+                block = model.block(envoy, layer)
+                block.output = _apply(edits[resid_site], block.output, real)
+            if resid_site in reads:
+                features[resid_site] = model.block(envoy, layer).output.save()
+        if condition:
+            states = model.states(envoy).save()
+        else:
+            tracer.stop()
+    return Forward(
+        features,
+        patterns,
+        {layer: (pattern, value) for layer, (value, pattern) in edges.items()},
+        model.condition({encoder: states}, tokens) if condition else None,
+    )
+
+
+def _apply(edit: Edit, features: Tensor, real: Tensor) -> Tensor:
+    return torch.where(real[..., None], edit(features, real), features)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The sites of a trace, sorted into execution order."""
+
+    reads: Sequence[Site]
+    edits: Mapping[Site, Edit]
+    attention: Sequence[int]
+    by_key: dict[tuple[int, str], Site] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sites = {(s.layer, s.kind): s for s in (*self.reads, *self.edits)}
+        object.__setattr__(self, "by_key", sites)
+        if any(s.kind == "edge" for s in self.edits):
+            raise InterpError("site 'edge' can be captured but not edited; edit 'z' or 'resid'")
+
+    @property
+    def layers(self) -> list[int]:
+        return sorted({s.layer for s in (*self.reads, *self.edits)} | set(self.attention))
+
+    @property
+    def edges(self) -> set[int]:
+        return {s.layer for s in self.reads if s.kind == "edge"}
+
+    def z(self, layer: int) -> Site | None:
+        return self.by_key.get((layer, "z"))
+
+    def resid(self, layer: int) -> Site | None:
+        return self.by_key.get((layer, "resid"))
+
+
+def batches(count: int, size: int = BATCH, label: str = "", progress: bool = False) -> Iterator[range]:
+    """Row ranges, with a progress bar."""
+    starts = range(0, count, size)
+    for start in tqdm(starts, desc=label, disable=not progress or count <= size, leave=False):
+        yield range(start, min(start + size, count))
+
+
+def encode(
+    model: Adapter,
+    prompts: Sequence[str],
+    edits: Mapping[Site, Edit] | None = None,
+    encoder: str = "text_encoder",
+    progress: bool = False,
+) -> Conditioning:
+    """Encode prompts once, with edits on the prompt branch; the negative branch is never edited.
+
+    Raises:
+        InterpError: no prompts, or one is too long.
+    """
+    if not prompts:
+        raise InterpError("no prompts to encode")
+    parts = []
+    for rows in batches(len(prompts), label="encode", progress=progress):
+        part = forward(model, model.tokenise([prompts[i] for i in rows], encoder), edits=edits, encoder=encoder)
+        assert part.conditioning is not None
+        parts.append(part.conditioning)
+    return concatenate(parts)
+
+
+@dataclass(frozen=True)
+class TokenFeatures:
+    """Features of the tokens of many prompts, flat."""
+
+    values: Mapping[Site, Float[Tensor, "sample d_model"]]
+    """A sample is one token, for `edge` one modifier→noun pair."""
+    prompt: Int[Tensor, "sample"]
+    """Which prompt each sample belongs to."""
+
+
+def features(
+    model: Adapter,
+    prompts: Sequence[Prompt],
+    sites: Sequence[Site],
+    tokens: str = "content",
+    progress: bool = False,
+) -> TokenFeatures:
+    """Features of many prompts at some sites.
+
+    Args:
+        model: the adapter.
+        prompts: with spans, if `tokens` needs them.
+        sites: of one encoder.
+        tokens: `content` (real, not special), `real`, `cult` (the modifier's), `noun`, or `span` (both).
+        progress: show a bar.
+
+    Raises:
+        InterpError: an unknown choice of tokens, or a mix of `edge` and other sites.
+    """
+    if tokens not in ("content", "real", "cult", "noun", "span"):
+        raise InterpError(f"tokens {tokens!r}: known are content, real, cult, noun, span")
+    if len({s.kind == "edge" for s in sites}) > 1:
+        raise InterpError("edge features count token pairs, the others tokens: capture them in two calls")
+    kept: dict[Site, list[Tensor]] = {s: [] for s in sites}
+    owner: list[Tensor] = []
+    for rows in batches(len(prompts), label="capture", progress=progress):
+        chosen = [prompts[i] for i in rows]
+        batch = model.tokenise([p.text for p in chosen], sites[0].encoder)
+        got = forward(model, batch, reads=sites, encoder=sites[0].encoder, condition=False)
+        if sites[0].kind == "edge":
+            pairs = _edge_pairs(batch, chosen)
+            for site in sites:
+                kept[site].append(_edge_features(*got.edges[site.layer], pairs))
+            owner.append(pairs[:, 0] + rows.start)
+            continue
+        choice = _choose(batch, chosen, tokens)
+        for site in sites:
+            kept[site].append(got.features[site][choice].float().cpu())
+        owner.append(choice.nonzero()[:, 0].cpu() + rows.start)
+    return TokenFeatures({s: torch.cat(v) for s, v in kept.items()}, torch.cat(owner))
+
+
+def _choose(batch: Tokens, prompts: Sequence[Prompt], tokens: str) -> Bool[Tensor, "prompt token"]:
+    if tokens == "real":
+        return batch.mask.bool()
+    if tokens == "content":
+        return batch.mask.bool() & ~batch.special
+    cult, noun = token_sets(batch, prompts)
+    choice = torch.zeros_like(batch.special)
+    for row, (c, n) in enumerate(zip(cult, noun, strict=True)):
+        choice[row, (c if tokens == "cult" else n if tokens == "noun" else c + n)] = True
+    return choice
+
+
+def _edge_pairs(batch: Tokens, prompts: Sequence[Prompt]) -> Int[Tensor, "sample 3"]:
+    """(prompt, modifier token, noun token) of every pair."""
+    cult, noun = token_sets(batch, prompts)
+    rows = [(i, c, n) for i in range(len(prompts)) for c in cult[i] for n in noun[i]]
+    return torch.tensor(rows, dtype=torch.long).reshape(-1, 3)
+
+
+def _edge_features(pattern: Tensor, values: Tensor, pairs: Tensor) -> Float[Tensor, "sample d_model"]:
+    """concat over heads of A_h[c, n] · V_h[n]."""
+    heads = pattern.shape[1]
+    row, query, key = pairs.T.to(values.device)
+    split = values[row, key].unflatten(-1, (heads, -1))
+    return (pattern[row, :, query, key][..., None] * split).flatten(1).float().cpu()
+
+
+@dataclass(frozen=True)
+class AttentionBlocks:
+    """What of Ā(l) the layer test needs, for each prompt: small blocks, never the whole pattern."""
+
+    blocks: tuple[Float[np.ndarray, "layer cult noun"], ...]
+    """Ā_key(l): modifier token → noun token."""
+    reverse: tuple[Float[np.ndarray, "layer noun cult"], ...]
+    """Noun token → modifier token, for causal encoders."""
+    context: Float[np.ndarray, "prompt layer"]
+    """Mean attention from non-special, non-noun, non-modifier tokens to the noun; NaN where there are none."""
+    length: Int[np.ndarray, "prompt"]
+    """Real tokens, special ones included."""
+
+
+def attention(model: Adapter, prompts: Sequence[Prompt], encoder: str, progress: bool = False) -> AttentionBlocks:
+    """Head-averaged attention between modifier, noun and context at every layer that reaches the image.
+
+    Eq. 1: Ā(l) = 1/H Σ_h A_h(l), then only the entries from T_cult to T_noun.
+    """
+    layers = range(model.spec(encoder).reach + 1)
+    blocks, reverse, context, length = [], [], [], []
+    for rows in batches(len(prompts), label="attention", progress=progress):
+        chosen = [prompts[i] for i in rows]
+        batch = model.tokenise([p.text for p in chosen], encoder)
+        got = forward(model, batch, attention=layers, encoder=encoder, condition=False)
+        cult, noun = token_sets(batch, chosen)
+        content = batch.mask.bool() & ~batch.special
+        for i in range(len(chosen)):
+            pattern = torch.stack([got.attention[layer][i] for layer in layers]).float().cpu().numpy()
+            rest = [t for t in content[i].nonzero()[:, 0].tolist() if t not in {*cult[i], *noun[i]}]
+            blocks.append(pattern[:, cult[i]][:, :, noun[i]])
+            reverse.append(pattern[:, noun[i]][:, :, cult[i]])
+            context.append(_mean(pattern[:, rest][:, :, noun[i]]))
+            length.append(int(batch.mask[i].sum()))
+    return AttentionBlocks(tuple(blocks), tuple(reverse), np.stack(context), np.array(length))
+
+
+def _mean(block: np.ndarray) -> Float[np.ndarray, "layer"]:
+    """Mean over token pairs, NaN where there is no pair."""
+    return block.mean((1, 2)) if block.shape[1] * block.shape[2] else np.full(len(block), np.nan)
+
+
+def edited_envoy(model: Adapter, edits: Mapping[Site, Edit], encoder: str = "text_encoder") -> Any:
+    """A copy of the wrapped encoder that carries edits: every trace of it applies them to real tokens."""
+    envoy = model.envoy(encoder)
+    with envoy.edit() as (_, edited):
+        real = edited.inputs[1]["attention_mask"].bool()
+        for site in sorted(edits, key=lambda s: (s.layer, s.kind != "z")):
+            if site.kind == "z":
+                module = model.attention(edited, site.layer)
+                out = module.output
+                module.output = (_apply(edits[site], out[0], real), *out[1:])
+            else:
+                module = model.block(edited, site.layer)
+                module.output = _apply(edits[site], module.output, real)
+    return edited

@@ -1,0 +1,109 @@
+"""Plan + prompts + seeds → conditioning → images.
+
+The plan acts while the prompt is encoded; the diffusion pipeline then runs untouched. All arms of an experiment share
+seeds, and a seed alone decides the initial noise.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from interp import capture
+from interp.errors import InterpError
+from interp.interventions import Intervention, Plan
+from interp.models.base import Adapter, Conditioning, concatenate
+
+Images = UInt8[np.ndarray, "prompt height width rgb"]
+IMAGE_BATCH = 64
+
+
+def encode(
+    model: Adapter,
+    prompts: Sequence[str],
+    plan: Plan | Intervention | Sequence[Plan | Intervention | None] | None = None,
+    encoder: str = "text_encoder",
+    progress: bool = False,
+) -> Conditioning:
+    """Encode prompts under one plan, or one plan a prompt; the negative branch is never edited.
+
+    Raises:
+        InterpError: as many plans as prompts are needed; a prompt is too long; an SAE is another model's.
+    """
+    if plan is None or isinstance(plan, Plan) or not isinstance(plan, Sequence):
+        return capture.encode(model, prompts, Plan.of(plan).edits(model.digest), encoder, progress)
+    if len(plan) != len(prompts):
+        raise InterpError(f"{len(prompts)} prompts but {len(plan)} plans; give one plan, or one a prompt")
+    groups: dict[Plan, list[int]] = {}
+    for row, item in enumerate(plan):
+        groups.setdefault(Plan.of(item), []).append(row)
+    parts = [
+        capture.encode(model, [prompts[i] for i in rows], step.edits(model.digest), encoder, progress)
+        for step, rows in groups.items()
+    ]
+    order = np.argsort(np.concatenate([np.array(rows) for rows in groups.values()]))
+    return concatenate(parts).rows([int(i) for i in order])
+
+
+def render(
+    model: Adapter,
+    conditioning: Conditioning,
+    seeds: Sequence[int],
+    steps: int | None = None,
+    guidance: float | None = None,
+    label: str = "images",
+    progress: bool = False,
+) -> Images:
+    """Images of a conditioning, in batches.
+
+    Raises:
+        InterpError: not one seed a prompt.
+    """
+    if len(seeds) != len(conditioning):
+        raise InterpError(f"{len(conditioning)} prompts but {len(seeds)} seeds; give one seed a prompt")
+    parts = [
+        model.images(conditioning.rows(rows), [seeds[i] for i in rows], steps, guidance)
+        for rows in capture.batches(len(seeds), IMAGE_BATCH, label, progress)
+    ]
+    return np.concatenate(parts)
+
+
+def generate(
+    model: Adapter,
+    prompts: Sequence[str],
+    plan: Plan | Intervention | Sequence[Plan | Intervention | None] | None = None,
+    seeds: Sequence[int] = (0,),
+    steps: int | None = None,
+    guidance: float | None = None,
+    progress: bool = True,
+) -> UInt8[np.ndarray, "prompt seed height width rgb"]:
+    """Every prompt with every seed.
+
+    Raises:
+        InterpError: no prompts or no seeds, or as `encode`.
+    """
+    if isinstance(prompts, str):
+        raise InterpError(f"prompts must be a list of strings, got the string {prompts!r}; write [{prompts!r}]")
+    if not len(seeds):
+        raise InterpError("no seeds; give at least one, for example seeds=range(4)")
+    conditioning = encode(model, prompts, plan, progress=progress)
+    repeated = conditioning.rows([i for i in range(len(prompts)) for _ in seeds])
+    pictures = render(model, repeated, list(seeds) * len(prompts), steps, guidance, progress=progress)
+    return pictures.reshape(len(prompts), len(seeds), *pictures.shape[1:])
+
+
+@contextmanager
+def edited(model: Adapter, plan: Plan | Intervention, encoder: str = "text_encoder") -> Iterator[Any]:
+    """The plan as an nnsight edit: a copy of the wrapped encoder whose every trace applies it to real tokens.
+
+    Example:
+        with interp.edited(model, plan) as encoder, encoder.trace(**inputs): ...
+    """
+    edits = Plan.of(plan).edits(model.digest)
+    for site in edits:
+        model.check_layer(site.layer, site.encoder)
+    with torch.no_grad():
+        yield capture.edited_envoy(model, edits, encoder)

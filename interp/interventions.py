@@ -1,0 +1,194 @@
+"""Edits of SAE latents as values: `Mask`, `Amplify`, `Steer`, composed by `+` into a `Plan`.
+
+An intervention is a frozen dataclass with one pure method on features. It knows no model and no hook: `Plan.edits()`
+gives what `capture.forward` applies. Every edit keeps the SAE's error term, F + (dec(Z') − dec(Z)), so that a strength
+of 0 and an empty plan are exactly the identity. Not for the denoiser. Notebook: notebooks/01_tour.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interp import sae as saes
+from interp.capture import Edit
+from interp.errors import InterpError
+from interp.types import Codes, NeuronSet, SaeRef, Site
+
+Features = Float[Tensor, "*batch d_model"]
+
+
+def _number(name: str, value: float) -> None:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise InterpError(f"{name} must be a finite number, got {value!r}")
+
+
+def _choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InterpError(f"{name} {value!r}; known: {', '.join(known)}")
+
+
+class _Composable:
+    """Gives interventions and plans their `+`."""
+
+    def __add__(self, other: "Intervention | Plan") -> "Plan":
+        return Plan((*Plan.of(self), *Plan.of(other)))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Mask(_Composable):
+    """Take latents out: Z'[m] = 0 (zero ablation), or their mean on noun-only prompts (mean ablation)."""
+
+    neurons: NeuronSet
+    to: Literal["zero", "mean"] = "zero"
+    codes: Codes = "topk"
+    kind: ClassVar[str] = "mask"
+
+    def __post_init__(self) -> None:
+        _choice("to", self.to, ("zero", "mean"))
+        _choice("codes", self.codes, ("topk", "relu"))
+
+    def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
+        """F + dec(Z') − dec(Z) with Z' = Z but for the set."""
+        codes = sae.encode(features, self.codes)
+        edited = codes.clone()
+        index = _index(self.neurons, codes)
+        value = torch.zeros(len(index)) if self.to == "zero" else torch.tensor(self.neurons.baseline)
+        edited[..., index] = value.to(codes)
+        return features + (sae.decode(edited) - sae.decode(codes))
+
+    def __repr__(self) -> str:
+        return f"Mask({self.neurons.label}{'' if self.to == 'zero' else ', to=' + self.to})"
+
+
+@dataclass(frozen=True)
+class Amplify(_Composable):
+    """Multiply latents by 1 + λ (Eq. 8)."""
+
+    neurons: NeuronSet
+    strength: float
+    """λ; 0 changes nothing."""
+    codes: Codes = "topk"
+    """`topk` is the paper's; `relu` also reaches latents that the Top-K left out."""
+    kind: ClassVar[str] = "amplify"
+
+    def __post_init__(self) -> None:
+        _number("strength", self.strength)
+        _choice("codes", self.codes, ("topk", "relu"))
+
+    def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
+        """F + dec(Z') − dec(Z) with Z'[m] = (1 + λ) Z[m] on the set (Eq. 7–9, in delta form)."""
+        codes = sae.encode(features, self.codes)
+        edited = codes.clone()
+        index = _index(self.neurons, codes)
+        edited[..., index] = codes[..., index] * (1 + self.strength)
+        return features + (sae.decode(edited) - sae.decode(codes))
+
+    def __repr__(self) -> str:
+        return f"Amplify({self.neurons.label}, {self.strength:g}{'' if self.codes == 'topk' else ', ' + self.codes})"
+
+
+@dataclass(frozen=True)
+class Steer(_Composable):
+    """Add latents at λ times their usual magnitude, whether they fire or not."""
+
+    neurons: NeuronSet
+    strength: float
+    """λ, in multiples of μ_cult; 0 changes nothing."""
+    kind: ClassVar[str] = "steer"
+
+    def __post_init__(self) -> None:
+        _number("strength", self.strength)
+
+    def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
+        """F + dec(λ μ_cult on the set) − dec(0)."""
+        silent = torch.zeros(sae.ref.d_sae, dtype=features.dtype, device=features.device)
+        codes = silent.clone()
+        index = _index(self.neurons, codes)
+        codes[index] = self.strength * torch.tensor(self.neurons.magnitude).to(codes)
+        return features + (sae.decode(codes[None]) - sae.decode(silent[None]))
+
+    def __repr__(self) -> str:
+        return f"Steer({self.neurons.label}, {self.strength:g})"
+
+
+Intervention = Mask | Amplify | Steer
+KINDS: dict[str, type[Mask] | type[Amplify] | type[Steer]] = {c.kind: c for c in (Mask, Amplify, Steer)}
+
+
+def _index(neurons: NeuronSet, codes: Tensor) -> Tensor:
+    return torch.tensor(neurons.indices, dtype=torch.long, device=codes.device)
+
+
+@dataclass(frozen=True)
+class Plan(_Composable):
+    """Interventions in the order in which they are applied at one site; the empty plan is the identity."""
+
+    steps: tuple[Intervention, ...] = ()
+
+    @staticmethod
+    def of(plan: "Intervention | Plan | None") -> "Plan":
+        """An intervention, a plan or nothing, as a plan."""
+        if plan is None:
+            return Plan()
+        return plan if isinstance(plan, Plan) else Plan((plan,))
+
+    def __iter__(self) -> Iterator[Intervention]:
+        return iter(self.steps)
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def __repr__(self) -> str:
+        return " + ".join(map(repr, self.steps)) or "Plan()"
+
+    def edits(self, model_digest: str) -> dict[Site, Edit]:
+        """What `capture.forward` applies, by site.
+
+        Raises:
+            InterpError: an SAE was made for another model.
+        """
+        at: dict[Site, list[Intervention]] = {}
+        for step in self.steps:
+            saes.check_model(step.neurons.sae, model_digest)
+            at.setdefault(step.neurons.sae.site, []).append(step)
+        return {site: _chain(steps) for site, steps in at.items()}
+
+    def to_json(self) -> str:
+        """JSON that `from_json` reads back to an equal plan."""
+        return json.dumps([{"kind": s.kind, **asdict(s)} for s in self.steps])
+
+    @staticmethod
+    def from_json(text: str) -> "Plan":
+        """Read a plan.
+
+        Raises:
+            InterpError: an unknown kind of intervention.
+        """
+        return Plan(tuple(_read(item) for item in json.loads(text)))
+
+
+def _chain(steps: list[Intervention]) -> Edit:
+    def edit(features: Tensor, real: Bool[Tensor, "prompt token"]) -> Tensor:
+        for step in steps:
+            features = step.apply(features, saes.resolve(step.neurons.sae))
+        return features
+
+    return edit
+
+
+def _read(item: dict[str, Any]) -> Intervention:
+    fields = dict(item)
+    kind = fields.pop("kind", None)
+    if kind not in KINDS:
+        raise InterpError(f"intervention {kind!r}; known: {', '.join(KINDS)}")
+    neurons = dict(fields.pop("neurons"))
+    sae = dict(neurons.pop("sae"))
+    ref = SaeRef(**{**sae, "site": Site(**sae["site"])})
+    restored = NeuronSet(**{k: tuple(v) if isinstance(v, list) else v for k, v in neurons.items()}, sae=ref)
+    return KINDS[kind](neurons=restored, **fields)

@@ -1,0 +1,72 @@
+"""A linear probe of culture on the conditioning: the encoder-side measure for what is too dear to draw.
+
+Multinomial logistic regression on standardised, mean-pooled token states. Not a measure of pictures.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.models.base import Conditioning
+
+PENALTY = 1e-3
+"""Weight of the squared norm, on standardised features."""
+
+
+def pooled(conditioning: Conditioning) -> Float[Tensor, "prompt d_cond"]:
+    """Mean of the states of real tokens."""
+    mask = conditioning.mask.to(conditioning.embeds)[..., None]
+    return ((conditioning.embeds * mask).sum(1) / mask.sum(1)).float().cpu()
+
+
+def shift(edited: Conditioning, plain: Conditioning) -> Float[np.ndarray, "prompt"]:
+    """1 − cosine between the real tokens' states with and without an edit, averaged over tokens."""
+    cosine = torch.nn.functional.cosine_similarity(edited.embeds, plain.embeds, dim=-1)
+    mask = plain.mask.to(cosine)
+    return (1 - (cosine * mask).sum(1) / mask.sum(1)).double().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe."""
+
+    labels: tuple[str, ...]
+    mean: Float[Tensor, "d_cond"]
+    scale: Float[Tensor, "d_cond"]
+    weight: Float[Tensor, "culture d_cond"]
+    bias: Float[Tensor, "culture"]
+
+    def probabilities(self, conditioning: Conditioning) -> Float[np.ndarray, "prompt culture"]:
+        """Probability of each label."""
+        x = (pooled(conditioning) - self.mean) / self.scale
+        return (x @ self.weight.T + self.bias).softmax(-1).double().numpy()
+
+    def named(self, conditioning: Conditioning, labels: Sequence[str]) -> Float[np.ndarray, "prompt"]:
+        """Probability of one given label a prompt."""
+        column = [self.labels.index(label) for label in labels]
+        return self.probabilities(conditioning)[np.arange(len(column)), column]
+
+
+def fit(conditioning: Conditioning, labels: Sequence[str], steps: int = 60) -> Probe:
+    """Fit by L-BFGS from zero, so that the result is the same every time."""
+    names = tuple(dict.fromkeys(labels))
+    x = pooled(conditioning)
+    mean, scale = x.mean(0), x.std(0) + 1e-6
+    x, y = (x - mean) / scale, torch.tensor([names.index(label) for label in labels])
+    weight = torch.zeros(len(names), x.shape[1], requires_grad=True)
+    bias = torch.zeros(len(names), requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=steps, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = torch.nn.functional.cross_entropy(x @ weight.T + bias, y) + PENALTY * weight.square().sum()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimiser.step(loss)  # type: ignore[arg-type]
+    return Probe(names, mean, scale, weight.detach(), bias.detach())
