@@ -1,0 +1,318 @@
+"""Culture-sensitive latents: how often and how strongly a latent fires for a culture, and not for the bare noun.
+
+Section 4.3 and Appendix C.4 of the paper. Codes come in batches, only three sums a latent are kept, so memory does not
+grow with the number of prompts. Which tokens to count (the modifier's, the noun's, all real ones) is up to the caller.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from interp.errors import InterpError
+from interp.store import atomic_folder
+from interp.types import Neurons, NeuronSet, SaeRef, Site
+
+BETA = 1e-6
+"""β of Eq. 5; only there so that a latent that never fires has magnitude 0, not 0/0."""
+_RECORD, _ARRAYS = "neurons.json", "neurons.safetensors"
+_TABLES = ("wfs", "wfs_noun", "frequency", "magnitude")
+_log = logging.getLogger(__name__)
+
+
+def frequency(codes: Float[Tensor, "token d_sae"], eps: float = 0.0) -> Float[Tensor, " d_sae"]:
+    """Share of tokens on which a latent fires: f(m) = 1/N Σᵢ 1(Z[i,m] > ε) (Eq. 4)."""
+    return _counted(codes, eps, BETA).frequency
+
+
+def magnitude(codes: Float[Tensor, "token d_sae"], eps: float = 0.0, beta: float = BETA) -> Float[Tensor, " d_sae"]:
+    """Mean code of a latent where it fires: μ(m) = Σᵢ Z[i,m]·1(Z[i,m] > ε) / (Σᵢ 1(Z[i,m] > ε) + β) (Eq. 5)."""
+    return _counted(codes, eps, beta).magnitude
+
+
+def weighted_frequency(
+    codes: Float[Tensor, "token d_sae"], eps: float = 0.0, beta: float = BETA
+) -> Float[Tensor, " d_sae"]:
+    """Weighted frequency score: WFS(m) = f(m) · μ(m) (Eq. 6)."""
+    return _counted(codes, eps, beta).wfs
+
+
+class WfsAccumulator:
+    """Eq. 4–6 over batches of codes, in float64.
+
+    Args:
+        d_sae: number of latents.
+        eps: ε, a latent fires where its code is greater.
+        beta: β of Eq. 5.
+    """
+
+    def __init__(self, d_sae: int, eps: float = 0.0, beta: float = BETA):
+        self.eps, self.beta, self.tokens = eps, beta, 0
+        self._fired, self._fired_sum, self._sum = torch.zeros(3, d_sae, dtype=torch.float64)
+
+    def update(self, codes: Float[Tensor, "token d_sae"]) -> None:
+        """Count a batch of codes.
+
+        Raises:
+            InterpError: the codes have another number of latents.
+        """
+        if codes.shape[1] != len(self._sum):
+            raise InterpError(f"got codes of {codes.shape[1]} latents after codes of {len(self._sum)}; use one SAE")
+        fires = codes > self.eps
+        self.tokens += len(codes)
+        self._fired += fires.sum(0).double().cpu()
+        self._fired_sum += (codes * fires).sum(0, dtype=torch.float64).cpu()
+        self._sum += codes.sum(0, dtype=torch.float64).cpu()
+
+    @property
+    def frequency(self) -> Float[Tensor, " d_sae"]:
+        """f(m), Eq. 4."""
+        return self._fired / self._seen
+
+    @property
+    def magnitude(self) -> Float[Tensor, " d_sae"]:
+        """μ(m), Eq. 5, in units of the code."""
+        return self._fired_sum / (self._fired + self.beta)
+
+    @property
+    def wfs(self) -> Float[Tensor, " d_sae"]:
+        """WFS(m), Eq. 6."""
+        return self.frequency * self.magnitude
+
+    @property
+    def mean(self) -> Float[Tensor, " d_sae"]:
+        """Mean code over all tokens, silent ones included: the baseline of a mean ablation."""
+        return self._sum / self._seen
+
+    @property
+    def _seen(self) -> int:
+        if self.tokens == 0:
+            raise InterpError("no tokens were counted; update() the accumulator with at least one batch of codes")
+        return self.tokens
+
+
+def _counted(codes: Float[Tensor, "token d_sae"], eps: float, beta: float) -> WfsAccumulator:
+    counts = WfsAccumulator(codes.shape[1], eps, beta)
+    counts.update(codes)
+    return counts
+
+
+def elbow(curve: Float[np.ndarray, " rank"]) -> int:
+    """How many items of a descending curve come before its sharp drop levels off.
+
+    Both axes are scaled to [0, 1]; the elbow is the point farthest below the chord from the first to the last point
+    (Satopää et al. 2011, "Kneedle", without smoothing), and belongs to the tail. A curve without a point below its
+    chord (flat, straight, concave) has no elbow: all its items count.
+    """
+    if len(curve) < 3 or curve[0] <= curve[-1]:
+        return len(curve)
+    height = (curve - curve[-1]) / (curve[0] - curve[-1])
+    below = 1 - np.linspace(0, 1, len(curve)) - height
+    return int(below.argmax()) if below.max() > 1e-9 else len(curve)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The latents chosen for one culture."""
+
+    indices: tuple[int, ...]
+    """Kept latents, by falling score."""
+    dropped: tuple[int, ...]
+    """Latents among the first K that the noun-side filter took out; empty when the filter came first."""
+    k: int
+    """How many ranks were considered: the elbow, or the fixed K."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How latents are chosen; the defaults are the paper's: rank by WFS_cult, cut at the elbow, then filter."""
+
+    k: int | Literal["elbow"] = "elbow"
+    """Number of ranks, or the elbow of the sorted scores (Appendix C.4)."""
+    tau: float | None = 0.5
+    """τ: a latent is noun-side when WFS_noun / WFS_cult > τ; None keeps all. The paper gives no number."""
+    max_k: int = 50
+    """The elbow is sought among so many leading ranks; the chord ends there, so the elbow depends on it."""
+    contrast: Literal["ratio", "difference"] = "ratio"
+    """What is ranked. `ratio`: WFS_cult as in the paper, the noun enters only through τ. `difference`:
+    WFS_cult − WFS_noun, so that a latent that fires for every noun does not take a rank or bend the curve."""
+    filter: Literal["after", "before"] = "after"
+    """`after` the cut, as in the paper (sets may end up smaller than K, even empty), or `before` the ranking."""
+
+    def __post_init__(self):
+        if self.k != "elbow" and self.k < 1:
+            raise InterpError(f"asked for k={self.k} latents a culture; give at least 1, or 'elbow'")
+        if (self.tau is not None and not self.tau > 0) or self.max_k < 1:
+            raise InterpError(f"asked for tau={self.tau}, max_k={self.max_k}; both must be positive")
+
+
+def select(
+    wfs_cult: Float[np.ndarray, "culture d_sae"], wfs_noun: Float[np.ndarray, "culture d_sae"], rule: Rule | None = None
+) -> tuple[Selection, ...]:
+    """Latents of each culture, in the order of the rows.
+
+    Args:
+        wfs_cult: WFS on culture-style prompts.
+        wfs_noun: WFS on noun-only prompts; pass the maximum of several controls to filter by all of them.
+        rule: how to choose; None for the paper's.
+    """
+    chosen = rule or Rule()
+    return tuple(_select_one(cult, noun, chosen) for cult, noun in zip(wfs_cult, wfs_noun, strict=True))
+
+
+def _select_one(cult: Float[np.ndarray, " d_sae"], noun: Float[np.ndarray, " d_sae"], rule: Rule) -> Selection:
+    score = cult if rule.contrast == "ratio" else cult - noun
+    kept = noun <= (np.inf if rule.tau is None else rule.tau * cult)
+    candidates = np.flatnonzero((score > 0) & (kept | (rule.filter == "after")))
+    ranked = candidates[np.argsort(-score[candidates], kind="stable")]
+    k = elbow(score[ranked[: rule.max_k]]) if rule.k == "elbow" else min(rule.k, len(ranked))
+    top = ranked[:k]
+    return Selection(tuple(top[kept[top]].tolist()), tuple(top[~kept[top]].tolist()), k)
+
+
+def build(
+    cult: Mapping[str, WfsAccumulator],
+    noun: Mapping[str, WfsAccumulator],
+    sae: SaeRef,
+    *,
+    languages: Sequence[str],
+    split: str,
+    benchmark_digest: str,
+    rule: Rule | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Neurons:
+    """Neurons from the counts of both kinds of prompts.
+
+    Args:
+        cult: counts on culture-style prompts, by culture; their order is the order of the cultures.
+        noun: counts on noun-only prompts, of the same cultures.
+        sae: the SAE that made the codes.
+        languages: language of each culture.
+        split: the split the prompts are from.
+        benchmark_digest: of the benchmark the prompts are from.
+        rule: how to choose; None for the paper's.
+        settings: more to record beside the rule (codes, tokens counted); plain JSON values.
+
+    Raises:
+        InterpError: cultures, languages or widths do not fit together.
+    """
+    cultures, chosen = tuple(cult), rule or Rule()
+    _check_fit(cult, noun, sae, languages)
+    tables = {
+        "wfs": _table([cult[c].wfs for c in cultures]),
+        "wfs_noun": _table([noun[c].wfs for c in cultures]),
+        "frequency": _table([cult[c].frequency for c in cultures]),
+        "magnitude": _table([cult[c].magnitude for c in cultures]),
+    }
+    baseline = _table([noun[c].mean for c in cultures])
+    chosen_sets = select(tables["wfs"], tables["wfs_noun"], chosen)
+    rows = zip(cultures, chosen_sets, tables["magnitude"], baseline, strict=True)
+    sets = {culture: _neuron_set(culture, pick, mu, mean, sae) for culture, pick, mu, mean in rows}
+    record = _record(chosen, dict(zip(cultures, chosen_sets, strict=True))) | dict(settings or {})
+    return Neurons(
+        sets=sets, **tables, cultures=cultures, languages=tuple(languages), sae=sae, split=split,
+        benchmark_digest=benchmark_digest, settings=record,
+    )  # fmt: skip
+
+
+def _check_fit(
+    cult: Mapping[str, WfsAccumulator], noun: Mapping[str, WfsAccumulator], sae: SaeRef, languages: Sequence[str]
+) -> None:
+    if set(cult) != set(noun) or not cult:
+        raise InterpError(f"counted cultures {sorted(cult)} but nouns of {sorted(noun)}; both need the same, not none")
+    if len(languages) != len(cult):
+        raise InterpError(f"got {len(languages)} languages for {len(cult)} cultures; give one a culture")
+    widths = {len(counts.wfs) for counts in [*cult.values(), *noun.values()]}
+    if widths != {sae.d_sae}:
+        raise InterpError(f"counted codes of {sorted(widths)} latents, the SAE has {sae.d_sae}; use one SAE")
+
+
+def _table(rows: Sequence[Float[Tensor, " d_sae"]]) -> Float[np.ndarray, "culture d_sae"]:
+    return torch.stack(list(rows)).float().numpy()
+
+
+def _neuron_set(
+    label: str, pick: Selection, mu: Float[np.ndarray, " d_sae"], mean: Float[np.ndarray, " d_sae"], sae: SaeRef
+) -> NeuronSet:
+    if not pick.indices:
+        _log.warning("no latent of %s passes the noun-side filter (K = %d); raise tau or k", label, pick.k)
+    chosen = list(pick.indices)
+    return NeuronSet(label, pick.indices, tuple(mu[chosen].tolist()), tuple(mean[chosen].tolist()), sae)
+
+
+def _record(rule: Rule, picks: Mapping[str, Selection]) -> dict[str, Any]:
+    """What `Neurons.settings` says about the choice, in plain JSON values."""
+    dropped = {culture: list(pick.dropped) for culture, pick in picks.items()}
+    return {"rule": asdict(rule), "k": {culture: pick.k for culture, pick in picks.items()}, "dropped": dropped}
+
+
+def overlap(neurons: Neurons) -> Float[np.ndarray, "culture culture"]:
+    """Jaccard index of the sets of each two cultures, |A ∩ B| / |A ∪ B|; NaN where both are empty."""
+    sets = [set(neurons[culture].indices) for culture in neurons.cultures]
+    return np.array([[_jaccard(a, b) for b in sets] for a in sets])
+
+
+def _jaccard(a: set[int], b: set[int]) -> float:
+    return len(a & b) / len(a | b) if a | b else float("nan")
+
+
+def to_table(neurons: Neurons) -> pd.DataFrame:
+    """One row a culture and latent, by rank: scores, magnitude, baseline, and how many other cultures share it."""
+    rows = [row for i, culture in enumerate(neurons.cultures) for row in _rows(neurons, i, culture)]
+    columns = ["culture", "language", "rank", "latent", "wfs", "wfs_noun", "frequency", "magnitude", "baseline"]
+    return pd.DataFrame(rows, columns=[*columns, "shared_with"])
+
+
+def _rows(neurons: Neurons, i: int, culture: str) -> list[tuple[Any, ...]]:
+    chosen = neurons[culture]
+    others = [set(neurons[other].indices) for other in neurons.cultures if other != culture]
+    scores = (neurons.wfs[i], neurons.wfs_noun[i], neurons.frequency[i])
+    return [
+        (culture, neurons.languages[i], rank, latent, *(float(score[latent]) for score in scores), mu, mean,
+         sum(latent in other for other in others))
+        for rank, (latent, mu, mean) in enumerate(zip(chosen.indices, chosen.magnitude, chosen.baseline, strict=True))
+    ]  # fmt: skip
+
+
+def save(neurons: Neurons, path: str | Path) -> Path:
+    """Write a folder with neurons.json and neurons.safetensors (the tables), whole or not at all; an old one goes."""
+    record = {name: value for name, value in vars(neurons).items() if name not in _TABLES}
+    record |= {"sae": asdict(neurons.sae), "sets": {name: asdict(chosen) for name, chosen in neurons.sets.items()}}
+    text = json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False)
+    with atomic_folder(Path(path), "replace") as folder:
+        (folder / _RECORD).write_text(text + "\n", encoding="utf-8")
+        save_file({name: np.ascontiguousarray(getattr(neurons, name)) for name in _TABLES}, folder / _ARRAYS)
+    return Path(path)
+
+
+def load(path: str | Path) -> Neurons:
+    """Read what `save` wrote; the SAE itself is found when needed, by `sae.resolve`.
+
+    Raises:
+        InterpError: there are no neurons at this path.
+    """
+    folder = Path(path)
+    if not (folder / _RECORD).is_file() or not (folder / _ARRAYS).is_file():
+        raise InterpError(f"no neurons at {folder}: {_RECORD} or {_ARRAYS} is missing; make them with find_neurons")
+    record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    sets = {name: _read_set(chosen) for name, chosen in record.pop("sets").items()}
+    lists = {name: tuple(record.pop(name)) for name in ("cultures", "languages")}
+    return Neurons(sets=sets, sae=_read_ref(record.pop("sae")), **load_file(folder / _ARRAYS), **lists, **record)
+
+
+def _read_set(record: dict[str, Any]) -> NeuronSet:
+    lists = {name: tuple(record.pop(name)) for name in ("indices", "magnitude", "baseline")}
+    return NeuronSet(sae=_read_ref(record.pop("sae")), **lists, **record)
+
+
+def _read_ref(record: dict[str, Any]) -> SaeRef:
+    return SaeRef(site=Site(**record.pop("site")), **record)

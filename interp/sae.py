@@ -1,0 +1,593 @@
+"""Top-K sparse autoencoders of text-encoder features: train several at once, store, find again, encode and decode.
+
+    Z = relu(TopK((x − b_dec) W_enc + b_enc))        x̂ = Z W_dec + b_dec        (Gao et al. 2024, arXiv:2406.04093)
+
+On disk an SAE is a folder in SAE-Lens files, `saes/<model>/layer_NN/{cfg.json, sae_weights.safetensors,
+manifest.json}`, that plain `sae_lens.SAE.load_from_disk` reads and that works on the model's raw features. Reading goes
+without sae_lens (its import takes ten seconds), training and saving with it. The paper (Appendix C.5): hidden width
+4 × d_in, AdamW with a constant 4e-4, squared error, α = 1/32; it gives no k, batch or number of steps.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from interp.errors import InterpError
+from interp.store import Manifest, atomic_folder, atomic_write_bytes, atomic_write_json, new_manifest, sha256_tensors
+from interp.types import Codes, SaeRef, Site
+
+if TYPE_CHECKING:
+    from sae_lens import TopKSAE, TopKTrainingSAE
+
+Weights = Literal["float32", "float16"]
+CFG, WEIGHTS, MANIFEST = "cfg.json", "sae_weights.safetensors", "manifest.json"
+_NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
+_CHUNK = 4096
+"""Tokens encoded at a time when measuring."""
+_PROJECT = Path(__file__).resolve().parents[1]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SaeSettings:
+    """How to train; defaults as in the paper where it says something."""
+
+    steps: int = 2000
+    """Optimiser steps."""
+    batch: int = 1024
+    """Tokens a step."""
+    d_sae: int | None = None
+    """Number of latents; None for 4 × d_in."""
+    k: int = 32
+    """Latents that may fire on a token."""
+    lr: float = 4e-4
+    """AdamW's learning rate, constant, no warm-up."""
+    weight_decay: float = 0.01
+    """AdamW's, decoupled; torch's default, the paper gives none."""
+    aux_coefficient: float = 1 / 32
+    """α: weight of the auxiliary loss, in which dead latents predict what the living leave over."""
+    dead_steps: int = 200
+    """A latent is dead after so many steps without firing (a threshold of 10 M tokens would never be reached here)."""
+    normalise: Literal["none", "standard"] = "standard"
+    """`standard`: train on (x − mean)·s with s such that the mean squared norm is d_in, then fold both into the
+    weights: text-encoder states share a large common component, and their scale differs by layer."""
+    held_out: float = 0.05
+    """Share of the groups (prompts) kept out of training, for the figures in the manifest."""
+    seed: int = 0
+    """Of the initial weights, the order of the tokens and the held-out groups."""
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "k", "lr", "dead_steps"):
+            if not getattr(self, name) > 0:
+                raise InterpError(f"asked for an SAE with {name}={getattr(self, name)}; it must be positive")
+        if not 0 < self.held_out < 1:
+            raise InterpError(f"asked for held_out={self.held_out}; it must be between 0 and 1, exclusive")
+
+
+# ---------------------------------------------------------------------------------------------------- reading, using
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSae:
+    """A Top-K SAE as plain float32 tensors, and where it comes from."""
+
+    W_enc: Float[Tensor, "d_in d_sae"]
+    b_enc: Float[Tensor, " d_sae"]
+    W_dec: Float[Tensor, "d_sae d_in"]
+    b_dec: Float[Tensor, " d_in"]
+    k: int
+    """Latents that may fire on a token."""
+    rescale: bool
+    """Codes are multiplied by the decoder's row norms (sae_lens' rescale_acts_by_decoder_norm). Never set in SAEs made
+    here: their decoder rows have norm 1, so a code is the length of the latent's contribution in the model's units."""
+    ref: SaeRef
+
+    def encode(self, x: Float[Tensor, "*batch d_in"], codes: Codes = "topk") -> Float[Tensor, "*batch d_sae"]:
+        """Codes of features: the k largest, or with `relu` all positive ones (for latents that fire below the k-th)."""
+        pre = (x.to(self.W_enc.dtype) - self.b_dec) @ self.W_enc + self.b_enc
+        if self.rescale:
+            pre = pre * self.W_dec.norm(dim=-1)
+        if codes == "relu":
+            return pre.relu()
+        values, indices = pre.topk(self.k, dim=-1, sorted=False)
+        return torch.zeros_like(pre).scatter_(-1, indices, values.relu())
+
+    def decode(self, z: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
+        """Features of codes, x̂ = Z W_dec + b_dec."""
+        if self.rescale:
+            z = z * (1 / self.W_dec.norm(dim=-1))
+        return z @ self.W_dec + self.b_dec
+
+    def to(self, device: str | torch.device) -> "LoadedSae":
+        """The same SAE on another device."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in _NAMES})
+
+    def rounded(self) -> "LoadedSae":
+        """The SAE as it will be after storage with float16 matrices (biases stay float32): another digest.
+
+        Raises:
+            InterpError: a weight is too large for float16.
+        """
+        matrices = {name: getattr(self, name).half().float() for name in ("W_enc", "W_dec")}
+        if not all(bool(matrix.isfinite().all()) for matrix in matrices.values()):
+            raise InterpError("a weight of this SAE is too large for float16; store it as float32")
+        sae = replace(self, **matrices)
+        return replace(sae, ref=replace(sae.ref, digest=digest(sae)))
+
+
+def digest(sae: LoadedSae) -> str:
+    """SHA-256 over the weights as float32 on the CPU, so that a file with float16 matrices has one digest too."""
+    return sha256_tensors({name: getattr(sae, name).cpu().numpy() for name in _NAMES})
+
+
+def load(path: str | Path, device: str = "cpu") -> LoadedSae:
+    """Read an SAE folder; its `ref.path` is the path as given.
+
+    Raises:
+        InterpError: there is no SAE, it is of another kind, or its weights are not those of its manifest.
+    """
+    folder = Path(path)
+    missing = [name for name in (CFG, WEIGHTS, MANIFEST) if not (folder / name).is_file()]
+    if missing:
+        raise InterpError(f"no SAE at {folder}: {', '.join(missing)} missing; make one with train_sae")
+    cfg = json.loads((folder / CFG).read_text(encoding="utf-8"))
+    _check_kind(cfg, folder)
+    ref = _read_ref(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["ref"], path)
+    weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+    sae = LoadedSae(**weights, k=cfg["k"], rescale=cfg["rescale_acts_by_decoder_norm"], ref=ref)
+    if digest(sae) != ref.digest:
+        raise InterpError(f"the weights at {folder} are not those of its manifest; restore them or train again")
+    return sae.to(device)
+
+
+def _check_kind(cfg: Mapping[str, Any], folder: Path) -> None:
+    wanted = {"architecture": "topk", "apply_b_dec_to_input": True, "normalize_activations": "none"}
+    wanted["reshape_activations"] = "none"
+    for name, value in wanted.items():
+        if cfg.get(name) != value:
+            raise InterpError(f"the SAE at {folder} has {name} = {cfg.get(name)!r}; only {value!r} can be read")
+
+
+def _read_ref(record: Mapping[str, Any], path: str | Path) -> SaeRef:
+    return SaeRef(**{**record, "path": str(path), "site": Site(**record["site"])})
+
+
+def resolve(ref: SaeRef, device: str = "cpu") -> LoadedSae:
+    """The SAE of a reference, from memory or from its path (relative ones: below the working folder or the project).
+
+    Raises:
+        InterpError: the folder is gone or now holds another SAE.
+    """
+    sae = _resolved(ref.digest, _find(ref), device)
+    if replace(sae.ref, path=ref.path) != ref:
+        raise InterpError(f"asked for the SAE {ref}, found {sae.ref}; find the neurons again with the SAE of today")
+    return replace(sae, ref=ref)
+
+
+@lru_cache(maxsize=64)
+def _resolved(wanted: str, folder: Path, device: str) -> LoadedSae:
+    """Cached by digest: the digest was checked when read, so what is in memory is what was asked for."""
+    sae = load(folder, device)
+    if sae.ref.digest != wanted:
+        raise InterpError(
+            f"the SAE at {folder} has changed: asked for digest {wanted[:12]}, found {sae.ref.digest[:12]}; "
+            "restore the old one or find the neurons again"
+        )
+    return sae
+
+
+def _find(ref: SaeRef) -> Path:
+    places = [Path(ref.path), _PROJECT / ref.path]
+    for place in places:
+        if (place / WEIGHTS).is_file():
+            return place
+    raise InterpError(
+        f"the SAE {ref.path} is gone (looked in {places[0].absolute()}, {places[1]}); restore or train it"
+    )
+
+
+def check_model(ref: SaeRef, model_digest: str) -> None:
+    """Refuse an SAE on a model that it was not trained on.
+
+    Raises:
+        InterpError: the digests differ.
+    """
+    if ref.model_digest != model_digest:
+        raise InterpError(
+            f"this SAE was made for another model: {ref.path} is for {ref.model_digest[:12]}, "
+            f"the model is {model_digest[:12]}; train one with train_sae"
+        )
+
+
+# -------------------------------------------------------------------------------------------------- measuring, saving
+
+
+@torch.no_grad()
+def measure(sae: LoadedSae, x: Float[Tensor, "token d_in"]) -> dict[str, Any]:
+    """Figures of an SAE on tokens it was not trained on.
+
+    explained_variance = 1 − Σ‖x−x̂‖² / Σ‖x−mean‖²; l0 = mean number of latents that fire on a token; dead_fraction =
+    share of latents that fire on none of the tokens; density = histogram of log10 of the share of tokens a latent
+    fires on, the dead left out.
+    """
+    mean, fired = _mean(x), torch.zeros(sae.ref.d_sae, dtype=torch.float64)
+    error = total = 0.0
+    for chunk in x.split(_CHUNK):
+        z, features = sae.encode(chunk.to(sae.W_enc.device)), chunk.double().cpu()
+        error += float((features - sae.decode(z).double().cpu()).pow(2).sum())
+        total += float((features - mean).pow(2).sum())
+        fired += (z > 0).sum(0).cpu()
+    return _figures(error, total, fired, len(x))
+
+
+def _figures(error: float, total: float, fired: Float[Tensor, " d_sae"], n: int) -> dict[str, Any]:
+    edges = [-6 + 0.25 * i for i in range(25)]
+    logs = (fired[fired > 0] / n).log10()
+    counts = torch.histogram(logs, torch.tensor(edges, dtype=torch.float64)).hist
+    return {
+        "explained_variance": 1 - error / total if total > 0 else None,
+        "l0": float(fired.sum()) / n,
+        "dead_fraction": float((fired == 0).double().mean()),
+        "density": {"log10_edges": edges, "latents": [int(count) for count in counts]},
+        "tokens": n,
+    }
+
+
+def _mean(x: Float[Tensor, "token d_in"]) -> Float[Tensor, " d_in"]:
+    return sum((chunk.double().sum(0).cpu() for chunk in x.split(_CHUNK)), torch.zeros(())).div(len(x))
+
+
+@torch.no_grad()
+def parity(sae: LoadedSae, other: LoadedSae, x: Float[Tensor, "token d_in"]) -> dict[str, float]:
+    """How far two versions of one SAE (float32 and rounded) are apart.
+
+    reconstruction = ‖x̂ − x̂'‖ / ‖x̂ − mean x̂‖ over all tokens; latents = share of firing latents that fire in both.
+    """
+    z, z_other = sae.encode(x.to(sae.W_enc)), other.encode(x.to(sae.W_enc))
+    out, out_other = sae.decode(z), other.decode(z_other)
+    both = ((z > 0) & (z_other > 0)).sum() / (z > 0).sum().clamp(min=1)
+    return {"reconstruction": float((out - out_other).norm() / (out - out.mean(0)).norm()), "latents": float(both)}
+
+
+def folder_name(site: Site) -> str:
+    """`layer_06`; what departs from `Site`'s defaults is appended: `layer_06_z`, `layer_06_z_text_encoder_2`."""
+    extra = [part for part in (site.kind, site.encoder) if part not in (Site.kind, Site.encoder)]
+    return "_".join([f"layer_{site.layer:02d}", *extra])
+
+
+def save(sae: LoadedSae, manifest: Mapping[str, Any], *, model_name: str = "", weights: Weights = "float32") -> Path:
+    """Write an SAE to `sae.ref.path` in SAE-Lens files, whole or not at all; an SAE already there is replaced.
+
+    Args:
+        sae: the SAE; for float16 one that is already `rounded()`, so that what was measured is what is stored.
+        manifest: what to put beside the reference into manifest.json.
+        model_name: for sae_lens' metadata.
+        weights: type of the two matrices on disk; sae_lens reads both as float32.
+
+    Raises:
+        InterpError: float16 was asked for and the weights are not rounded.
+    """
+    if weights == "float16" and digest(sae.rounded()) != digest(sae):
+        raise InterpError(f"asked to store {sae.ref.path} as float16, but its weights are finer; pass sae.rounded()")
+    with atomic_folder(Path(sae.ref.path), "replace") as folder:
+        _as_sae_lens(sae, model_name).save_model(folder)
+        if weights == "float16":
+            stored = load_file(folder / WEIGHTS)
+            save_file({n: t.half() if t.ndim == 2 else t for n, t in stored.items()}, folder / WEIGHTS)
+        ref = {name: value for name, value in asdict(sae.ref).items() if name != "path"}
+        atomic_write_json(folder / MANIFEST, {"kind": "sae", "ref": ref, "weights": weights, **manifest})
+    return Path(sae.ref.path)
+
+
+def _as_sae_lens(sae: LoadedSae, model_name: str) -> "TopKSAE":
+    from sae_lens import TopKSAE, TopKSAEConfig
+    from sae_lens.saes.sae import SAEMetadata
+
+    metadata = SAEMetadata(model_name=model_name, hook_name=str(sae.ref.site), model_digest=sae.ref.model_digest)
+    cfg = TopKSAEConfig(
+        d_in=sae.ref.d_in, d_sae=sae.ref.d_sae, k=sae.k, rescale_acts_by_decoder_norm=sae.rescale, metadata=metadata,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        made = TopKSAE(cfg)
+    made.load_state_dict({name: getattr(sae, name).cpu() for name in _NAMES})
+    return made
+
+
+# ----------------------------------------------------------------------------------------------------------- training
+
+
+class _Trainer:
+    """One SAE in training: sae_lens' model and losses, torch's AdamW.
+
+    The loop is ours because `sae_lens.SAETrainer` (6.54) builds Adam itself, clips gradients to norm 1, counts dead
+    latents in a window tied to its logging, and keeps its state in a pickle; `MultiSAETrainer` is made of it.
+    """
+
+    def __init__(self, x: Float[Tensor, "token d_in"], settings: SaeSettings, device: str):
+        self.settings = settings
+        self.mean, self.factor = _normaliser(x, settings.normalise)
+        self.sae = _new_sae(x.shape[1], settings).to(device)
+        sample = x[torch.linspace(0, len(x) - 1, min(len(x), _CHUNK)).long()]
+        self.sae.b_dec.data = _geometric_median(self.normalised(sample))
+        self.optimiser = torch.optim.AdamW(self.sae.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+        self.silent = torch.zeros(self.sae.cfg.d_sae, dtype=torch.int64, device=device)
+
+    def normalised(self, x: Float[Tensor, "token d_in"]) -> Float[Tensor, "token d_in"]:
+        device = self.sae.device
+        return (x.to(device, torch.float32) - self.mean.to(device)) * self.factor
+
+    @property
+    def dead(self) -> Bool[Tensor, " d_sae"]:
+        """Latents that have not fired for `dead_steps` steps."""
+        return self.silent >= self.settings.dead_steps
+
+    def step(self, x: Float[Tensor, "token d_in"], step: int) -> dict[str, Tensor]:
+        """One optimiser step; returns the losses."""
+        from sae_lens.saes.sae import TrainStepInput
+
+        out = self.sae.training_forward_pass(TrainStepInput(
+            sae_in=self.normalised(x), coefficients={}, dead_neuron_mask=self.dead, n_training_steps=step,
+            is_logging_step=False,
+        ))  # fmt: skip
+        self.optimiser.zero_grad()
+        out.loss.backward()
+        self.optimiser.step()
+        fired = (out.feature_acts > 0).any(0)
+        self.silent = torch.where(fired, 0, self.silent + 1)
+        losses = {"mse": out.losses["mse_loss"], "aux": out.losses["auxiliary_reconstruction_loss"]}
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a resumed run needs, as tensors on the CPU."""
+        adam = self.optimiser.state_dict()["state"]
+        moments = {f"adam.{i}.{name}": value for i, values in adam.items() for name, value in values.items()}
+        weights = {f"sae.{name}": value for name, value in self.sae.state_dict().items()}
+        return {
+            name: t.detach().cpu().contiguous() for name, t in (weights | moments | {"silent": self.silent}).items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from what `state` returned."""
+        self.sae.load_state_dict({name[4:]: t for name, t in state.items() if name.startswith("sae.")})
+        adam: dict[int, dict[str, Tensor]] = {}
+        for name in (name for name in state if name.startswith("adam.")):
+            _, i, moment = name.split(".")
+            adam.setdefault(int(i), {})[moment] = state[name]
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": adam, "param_groups": groups})
+        self.silent = state["silent"].to(self.silent.device)
+
+    @torch.no_grad()
+    def folded(self, path: Path, site: Site, model_digest: str) -> LoadedSae:
+        """The SAE on raw features, decoder rows of norm 1; codes and reconstructions as in training, in raw units.
+
+        With x' = (x − mean)·s and row norms n of W_dec: W_enc ← W_enc·n, b_enc ← b_enc·n/s, W_dec ← W_dec/n,
+        b_dec ← b_dec/s + mean, codes ← codes/s.
+        """
+        w_enc, b_enc, w_dec, b_dec = (getattr(self.sae, name).detach().cpu() for name in _NAMES)
+        norm = w_dec.norm(dim=-1).clamp(min=1e-8)
+        ref = SaeRef(str(path), "", site, model_digest, self.sae.cfg.d_in, self.sae.cfg.d_sae, self.settings.k)
+        sae = LoadedSae(
+            W_enc=w_enc * norm, b_enc=b_enc * norm / self.factor, W_dec=w_dec / norm[:, None],
+            b_dec=b_dec / self.factor + self.mean, k=self.settings.k, rescale=False, ref=ref,
+        )  # fmt: skip
+        return replace(sae, ref=replace(ref, digest=digest(sae)))
+
+
+def _new_sae(d_in: int, settings: SaeSettings) -> "TopKTrainingSAE":
+    """Unit-norm decoder rows, encoder its transpose (Gao et al. 2024, appendix A.1), the same for the same seed."""
+    from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
+
+    cfg = TopKTrainingSAEConfig(
+        d_in=d_in, d_sae=settings.d_sae or 4 * d_in, k=settings.k, aux_loss_coefficient=settings.aux_coefficient,
+        rescale_acts_by_decoder_norm=True, decoder_init_norm=1.0,
+    )  # fmt: skip
+    if cfg.k > cfg.d_sae:
+        raise InterpError(f"asked for k={cfg.k} of {cfg.d_sae} latents; give a smaller k or a larger d_sae")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return TopKTrainingSAE(cfg)
+
+
+def _normaliser(x: Float[Tensor, "token d_in"], how: str) -> tuple[Float[Tensor, " d_in"], float]:
+    """Mean and factor s of `standard`, or 0 and 1."""
+    if how == "none":
+        return torch.zeros(x.shape[1]), 1.0
+    mean = _mean(x)
+    spread = sum(float((chunk.double().cpu() - mean).pow(2).sum()) for chunk in x.split(_CHUNK)) / len(x)
+    if spread == 0:
+        raise InterpError("all features are the same, there is nothing to learn; check what was captured")
+    return mean.float(), math.sqrt(x.shape[1] / spread)
+
+
+def _geometric_median(x: Float[Tensor, "token d_in"], steps: int = 50) -> Float[Tensor, " d_in"]:
+    """The point with the least sum of distances to all tokens, by Weiszfeld's iteration."""
+    point = x.mean(0)
+    for _ in range(steps):
+        weight = 1 / (x - point).norm(dim=1, keepdim=True).clamp(min=1e-6)
+        point = (x * weight).sum(0) / weight.sum()
+    return point
+
+
+def train(
+    activations: Mapping[Site, Float[Tensor, "token d_in"]],
+    settings: SaeSettings,
+    folder: str | Path,
+    *,
+    model_digest: str,
+    model_name: str = "",
+    groups: Int[Tensor, " token"] | None = None,
+    device: str = "cpu",
+    weights: Weights = "float32",
+    checkpoint_seconds: float = 60.0,
+    command: str = "interp.train_sae",
+) -> dict[Site, LoadedSae]:
+    """Train one SAE a site, all from one pass over the batches, and store each at `folder/layer_NN`.
+
+    An interrupted run, started again with the same arguments, goes on from `folder/checkpoints/` and ends with the
+    same weights as one that was not interrupted: the batch of a step depends on the seed and the step alone.
+
+    Args:
+        activations: features of the same tokens at each site.
+        settings: how to train.
+        folder: `saes/<model>`.
+        model_digest: of the model the features are from; the SAE is refused on any other.
+        model_name: for sae_lens' metadata.
+        groups: the prompt each token is from, so that held-out tokens come from held-out prompts; None: by token.
+        device: where to train; the features may stay elsewhere.
+        weights: type of the matrices on disk; with float16 the distance to float32 is in the manifest.
+        checkpoint_seconds: time between checkpoints.
+        command: what was run, for the manifest.
+
+    Raises:
+        InterpError: features are missing, differ in number, or are not finite.
+    """
+    n, run = _check_activations(activations, groups), new_manifest(command, config=asdict(settings), device=device)
+    train_rows, held_rows = _split(groups if groups is not None else torch.arange(n), settings)
+    trainers = {site: _Trainer(x[train_rows], settings, device) for site, x in activations.items()}
+    checkpoint = Path(folder) / "checkpoints" / f"{_fingerprint(activations, groups, settings)}.safetensors"
+    progress = _fit(trainers, activations, train_rows, settings, checkpoint, checkpoint_seconds)
+    made = {}
+    for site, trainer in trainers.items():
+        sae = trainer.folded(Path(folder) / folder_name(site), site, model_digest)
+        extra = {"trained_tokens": len(train_rows), "log": progress["log"][str(site)]}
+        extra["run"] = _finished(run, sae.ref, settings, progress["seconds"])
+        made[site] = _finish(sae, activations[site][held_rows], extra, model_name, weights)
+    _remove(checkpoint)
+    return made
+
+
+def _finished(run: Manifest, ref: SaeRef, settings: SaeSettings, seconds: float) -> dict[str, Any]:
+    """The run's manifest; its wall time counts all parts of an interrupted run."""
+    fields = {"model_digest": ref.model_digest, "sae_digest": ref.digest, "seeds": {"sae": settings.seed}}
+    return run.model_copy(update={**fields, "wall_seconds": round(seconds, 1)}).model_dump(mode="json")
+
+
+def _finish(
+    sae: LoadedSae, held: Float[Tensor, "token d_in"], extra: Mapping[str, Any], model_name: str, weights: Weights
+) -> LoadedSae:
+    """Round if asked, measure what will be stored, store it."""
+    stored = sae if weights == "float32" else sae.rounded()
+    manifest = {"measured": measure(stored, held), **extra}
+    if weights == "float16":
+        manifest |= {"float32": measure(sae, held), "parity": parity(sae, stored, held)}
+    save(stored, manifest, model_name=model_name, weights=weights)
+    return stored
+
+
+def _check_activations(activations: Mapping[Site, Float[Tensor, "token d_in"]], groups: Tensor | None) -> int:
+    """Number of tokens."""
+    lengths = {str(site): len(x) for site, x in activations.items()}
+    if groups is not None:
+        lengths["groups"] = len(groups)
+    if not activations or len(set(lengths.values())) != 1:
+        raise InterpError(f"asked to train on {lengths} tokens; give at least one site, and the same tokens at each")
+    for site, x in activations.items():
+        if not all(bool(chunk.isfinite().all()) for chunk in x.split(_CHUNK)):
+            raise InterpError(f"the features at {site} are not all finite; capture them in float32")
+    return next(iter(lengths.values()))
+
+
+def _split(groups: Int[Tensor, " token"], settings: SaeSettings) -> tuple[Int[Tensor, " train"], Int[Tensor, " held"]]:
+    """Rows to train on and rows of the held-out groups."""
+    names, member = groups.unique(return_inverse=True)
+    count = max(1, round(settings.held_out * len(names)))
+    if count >= len(names):
+        raise InterpError(f"asked to hold out {count} of {len(names)} prompts; capture more prompts")
+    held = torch.zeros(len(names), dtype=torch.bool)
+    held[_order(len(names), settings.seed, -1)[:count]] = True
+    return (~held[member]).nonzero()[:, 0], held[member].nonzero()[:, 0]
+
+
+@lru_cache(maxsize=4)
+def _order(n: int, seed: int, epoch: int) -> Int[Tensor, " n"]:
+    """A permutation that depends on nothing else."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed((seed << 32) + epoch + 1))
+
+
+def _batch_rows(step: int, rows: Int[Tensor, " train"], settings: SaeSettings) -> Int[Tensor, " batch"]:
+    """Rows of a step's batch: epochs of a new order each, an incomplete last batch left out."""
+    epoch, slot = divmod(step, max(1, len(rows) // settings.batch))
+    order = _order(len(rows), settings.seed, epoch)
+    return rows[order[slot * settings.batch : (slot + 1) * settings.batch]]
+
+
+def _fit(
+    trainers: Mapping[Site, _Trainer],
+    activations: Mapping[Site, Float[Tensor, "token d_in"]],
+    rows: Int[Tensor, " train"],
+    settings: SaeSettings,
+    checkpoint: Path,
+    checkpoint_seconds: float,
+) -> dict[str, Any]:
+    """All steps that are left; returns `step`, `seconds` and the `log` of each site."""
+    progress = _resume(trainers, checkpoint)
+    written, before = time.monotonic(), time.monotonic() - progress["seconds"]
+    for step in tqdm(range(progress["step"], settings.steps), "SAE", settings.steps, initial=progress["step"]):
+        batch = _batch_rows(step, rows, settings)
+        for site, trainer in trainers.items():
+            losses = trainer.step(activations[site][batch], step)
+            if step % max(1, settings.steps // 100) == 0 or step == settings.steps - 1:
+                progress["log"][str(site)].append(_row(step, losses, trainer))
+        progress |= {"step": step + 1, "seconds": time.monotonic() - before}
+        if time.monotonic() - written >= checkpoint_seconds:
+            _write_checkpoint(trainers, progress, checkpoint)
+            written = time.monotonic()
+    return progress
+
+
+def _row(step: int, losses: Mapping[str, Tensor], trainer: _Trainer) -> dict[str, float | int]:
+    return {"step": step, **{name: float(loss) for name, loss in losses.items()}, "dead": int(trainer.dead.sum())}
+
+
+def _write_checkpoint(trainers: Mapping[Site, _Trainer], progress: Mapping[str, Any], checkpoint: Path) -> None:
+    """One file: the tensors, and the progress as JSON in its header."""
+    state = {f"{site}/{name}": t for site, trainer in trainers.items() for name, t in trainer.state().items()}
+    atomic_write_bytes(checkpoint, to_bytes(state, metadata={"progress": json.dumps(progress)}))
+
+
+def _resume(trainers: Mapping[Site, _Trainer], checkpoint: Path) -> dict[str, Any]:
+    """Progress so far; the trainers are brought to it."""
+    if not checkpoint.is_file():
+        return {"step": 0, "seconds": 0.0, "log": {str(site): [] for site in trainers}}
+    with safe_open(checkpoint, framework="pt") as file:
+        progress = json.loads(file.metadata()["progress"])
+    state = load_file(checkpoint)
+    for site, trainer in trainers.items():
+        prefix = f"{site}/"
+        trainer.load_state({name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)})
+    _log.info("going on from step %d of %s", progress["step"], checkpoint)
+    return progress
+
+
+def _remove(checkpoint: Path) -> None:
+    checkpoint.unlink(missing_ok=True)
+    if checkpoint.parent.is_dir() and not any(checkpoint.parent.iterdir()):
+        checkpoint.parent.rmdir()
+
+
+def _fingerprint(
+    activations: Mapping[Site, Float[Tensor, "token d_in"]], groups: Tensor | None, settings: SaeSettings
+) -> str:
+    """Name of a run: its settings, sites, groups and a sample of the features."""
+    sample = {str(site): x[:: max(1, len(x) // 256)].float().cpu().numpy() for site, x in activations.items()}
+    if groups is not None:
+        sample["groups"] = groups.cpu().numpy()
+    shapes = {str(site): list(x.shape) for site, x in activations.items()}
+    text = json.dumps({"settings": asdict(settings), "shapes": shapes}, sort_keys=True) + sha256_tensors(sample)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
