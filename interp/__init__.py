@@ -1,0 +1,89 @@
+"""Find, prove and wake the culture neurons of multilingual text-to-image models.
+
+>>> import interp
+>>> model = interp.load("pocket")
+>>> bench = interp.benchmark("pocket")
+>>> layers = interp.find_layers(model, bench)
+>>> sae = interp.train_sae(model, bench, layer=layers.peak)
+>>> neurons = interp.find_neurons(model, sae, bench)
+>>> interp.ablate(neurons, random_control=True)
+
+Names are imported when first used, so that `import interp` stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interp.errors import InterpError as InterpError
+    from interp.experiment import Steered as Steered
+    from interp.experiment import Sweep as Sweep
+    from interp.experiment import ablate as ablate
+    from interp.experiment import amplify as amplify
+    from interp.experiment import benchmark as benchmark
+    from interp.experiment import find_layers as find_layers
+    from interp.experiment import find_neurons as find_neurons
+    from interp.experiment import load as load
+    from interp.experiment import load_sae as load_sae
+    from interp.experiment import off_target as off_target
+    from interp.experiment import steer as steer
+    from interp.experiment import sweep as sweep
+    from interp.experiment import train_sae as train_sae
+    from interp.experiment import tune_strength as tune_strength
+    from interp.experiment import wake as wake
+    from interp.generation import edited as edited
+    from interp.generation import encode as encode
+    from interp.generation import generate as generate
+    from interp.interventions import Amplify as Amplify
+    from interp.interventions import Mask as Mask
+    from interp.interventions import Plan as Plan
+    from interp.interventions import Steer as Steer
+    from interp.neurons import Rule as Rule
+    from interp.sae import SaeSettings as SaeSettings
+    from interp.types import Effect as Effect
+    from interp.types import LayerScores as LayerScores
+    from interp.types import Neurons as Neurons
+    from interp.types import NeuronSet as NeuronSet
+    from interp.types import Site as Site
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "errors": ("InterpError",),
+    "experiment": (
+        "Steered",
+        "Sweep",
+        "ablate",
+        "amplify",
+        "benchmark",
+        "find_layers",
+        "find_neurons",
+        "load",
+        "load_sae",
+        "off_target",
+        "steer",
+        "sweep",
+        "train_sae",
+        "tune_strength",
+        "wake",
+    ),
+    "generation": ("edited", "encode", "generate"),
+    "interventions": ("Amplify", "Mask", "Plan", "Steer"),
+    "neurons": ("Rule",),
+    "sae": ("SaeSettings",),
+    "types": ("Effect", "LayerScores", "NeuronSet", "Neurons", "Site"),
+}
+_WHERE = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted([*_WHERE, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'interp' has no attribute {name!r}; it has: {', '.join(sorted(_WHERE))}")
+    value = getattr(import_module(f"interp.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

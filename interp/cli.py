@@ -1,0 +1,206 @@
+"""`interp <stage>`: thin commands over the public functions; bad input is one line and exit code 2."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from interp.errors import InterpError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+Model = Annotated[str, typer.Option(help="`pocket`, or a model folder")]
+Bench = Annotated[str, typer.Option(help="`pocket`, or a folder in CultureBench format")]
+Out = Annotated[Path, typer.Option(help="folder to write; made if missing")]
+NeuronFolder = Annotated[Path, typer.Option("--neurons", help="folder written by `interp neurons`")]
+PerCulture = Annotated[int | None, typer.Option(help="samples a culture; all of the test split if not given")]
+Sets = Annotated[int, typer.Option(help="matched random control sets; 0 for none")]
+
+
+@app.command()
+def report(
+    model: Model = "pocket",
+    bench: Bench = "pocket",
+    out: Out = Path("reports/run"),
+    size: Annotated[str, typer.Option(help="quick, sample or full: how much of the test split")] = "sample",
+    quick: Annotated[bool, typer.Option("--quick", help="the same as --size quick")] = False,
+    seed: int = 0,
+) -> None:
+    """The whole method, to one page with figures and a results file; resumes where it stopped."""
+    from interp import study
+
+    if size not in ("quick", "sample", "full"):
+        raise InterpError(f"size {size!r}; known: quick, sample, full")
+    typer.echo(study.report(model, bench, out, "quick" if quick else size, seed))
+
+
+@app.command()
+def layers(model: Model = "pocket", bench: Bench = "pocket", out: Out = Path("runs/layers")) -> None:
+    """ΔCA and the causal scan of every layer."""
+    from interp import experiment, values
+
+    loaded, marks = experiment.load(model), experiment.benchmark(bench)
+    _write(experiment.find_layers(loaded, marks), out, values.manifest(_command(), loaded, marks))
+
+
+@app.command()
+def sae(
+    layer: Annotated[list[int], typer.Option(help="layer; repeat for several, trained in one pass")],
+    model: Model = "pocket",
+    bench: Bench = "pocket",
+    site: Annotated[str, typer.Option(help="z or resid")] = "resid",
+    steps: int = 2000,
+    k: int = 32,
+    seed: int = 0,
+    out: Out = Path("runs/saes"),
+) -> None:
+    """Train Top-K SAEs and store them in SAE-Lens files."""
+    from interp import experiment
+    from interp.sae import SaeSettings
+
+    if site not in ("z", "resid"):
+        raise InterpError(f"site {site!r}; an SAE is trained on z or resid")
+    loaded, marks = experiment.load(model), experiment.benchmark(bench)
+    settings = SaeSettings(steps=steps, k=k, seed=seed)
+    made = experiment.train_sae(loaded, marks, layer, site, settings=settings, folder=out)  # type: ignore[arg-type]
+    for trained in made.values():
+        typer.echo(trained.ref.path)
+
+
+@app.command()
+def neurons(
+    sae_folder: Annotated[Path, typer.Option("--sae", help="an SAE's folder")],
+    model: Model = "pocket",
+    bench: Bench = "pocket",
+    out: Out = Path("runs/neurons"),
+) -> None:
+    """Find each culture's neurons."""
+    from interp import experiment, values
+    from interp import neurons as neuron
+    from interp import sae as saes
+
+    loaded, marks = experiment.load(model), experiment.benchmark(bench)
+    found = experiment.find_neurons(loaded, saes.load(sae_folder), marks)
+    neuron.save(found, out)
+    values.write_manifest(out, values.manifest(_command(), loaded, marks))
+    typer.echo(neuron.to_table(found).to_string(index=False))
+
+
+@app.command()
+def ablate(
+    folder: NeuronFolder, out: Out = Path("runs/ablate"), per_culture: PerCulture = None, random_sets: Sets = 20
+) -> None:
+    """Mask the neurons on culture-style prompts."""
+    _effect("ablate", folder, out, per_culture, random_control=random_sets)
+
+
+@app.command()
+def amplify(
+    folder: NeuronFolder,
+    strength: float = 6.0,
+    codes: Annotated[str, typer.Option(help="topk or relu")] = "topk",
+    out: Out = Path("runs/amplify"),
+    per_culture: PerCulture = None,
+    random_sets: Sets = 20,
+) -> None:
+    """Amplify the neurons by 1 + strength on noun-only prompts."""
+    _effect("amplify", folder, out, per_culture, strength=strength, codes=codes, random_control=random_sets)
+
+
+@app.command()
+def wake(
+    folder: NeuronFolder, out: Out = Path("runs/wake"), per_culture: PerCulture = None, random_sets: Sets = 20
+) -> None:
+    """The recipe's intervention on noun-only prompts."""
+    _effect("wake", folder, out, per_culture, random_control=random_sets)
+
+
+@app.command()
+def sweep(
+    folder: NeuronFolder,
+    strength: Annotated[list[float], typer.Option(help="repeat for several")] = [0, 1, 2, 3, 4, 5, 6, 7, 8],  # noqa: B006
+    intervention: str = "amplify",
+    codes: str = "topk",
+    split: str = "train",
+    per_culture: PerCulture = 8,
+    out: Out = Path("runs/sweep"),
+) -> None:
+    """CultureVQA over strengths."""
+    from interp import experiment, values
+    from interp import neurons as neuron
+
+    found = neuron.load(folder)
+    swept = experiment.sweep(found, strength, intervention, codes, split, per_culture)  # type: ignore[arg-type]
+    values.write_json(out / "sweep.json", swept)
+    typer.echo(json.dumps(asdict(swept), indent=1))
+
+
+@app.command()
+def steer(
+    folder: NeuronFolder,
+    culture: str,
+    prompt: Annotated[list[str], typer.Argument(help="prompts to steer")],
+    strength: float | None = None,
+    out: Out = Path("runs/steer"),
+) -> None:
+    """Draw prompts without and with a culture's neurons."""
+    from PIL import Image
+
+    from interp import experiment
+    from interp import neurons as neuron
+
+    done = experiment.steer(neuron.load(folder), culture, prompt, strength)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, pictures in (("baseline", done.baseline), (culture.lower(), done.steered)):
+        for number, picture in enumerate(pictures):
+            Image.fromarray(picture).save(out / f"{number:02d}-{name}.png")
+    typer.echo(out)
+
+
+@app.command()
+def doctor(model: Annotated[str | None, typer.Argument(help="a model to load and certify")] = None) -> None:
+    """Versions, device, what can be loaded; with a model, its certificate."""
+    from interp import doctor as check
+
+    for line in check.lines(model):
+        typer.echo(line)
+
+
+def _effect(name: str, folder: Path, out: Path, per_culture: int | None, **options: Any) -> None:
+    from interp import experiment, values
+    from interp import neurons as neuron
+
+    found = neuron.load(folder)
+    effect = getattr(experiment, name)(found, per_culture=per_culture, **options)
+    _write(effect, out, values.manifest_of(_command(), found))
+
+
+def _write(value: Any, out: Path, manifest: Any) -> None:
+    """value.json, figure and manifest; then the table on the screen."""
+    from interp import values
+    from interp.report.figures import figure
+    from interp.report.style import save
+
+    values.save(value, out, manifest)
+    save(figure(value), out, "figure")
+    typer.echo(values.text(value))
+
+
+def _command() -> str:
+    return " ".join(["interp", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app()
+    except InterpError as error:
+        typer.echo(f"interp: {' '.join(str(error).split())}", err=True)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

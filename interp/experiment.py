@@ -1,0 +1,582 @@
+"""The stages strung together: find the layer, the SAE and the neurons; mask, amplify and steer them; measure pictures.
+
+Every function takes a model and a benchmark, or a `Neurons` that remembers both. Neurons are selected on the detection
+split, strength is tuned on the train split, effects are measured on the test split; mixing them raises.
+"""
+
+import weakref
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from interp import benchmark as benchmarks
+from interp import capture, generation, layers, loading, probe, sae, stats, store
+from interp import neurons as neuron
+from interp.arms import Judge, Stage, default_judge, seed_of
+from interp.benchmark import Benchmark
+from interp.errors import InterpError
+from interp.interventions import Amplify, Intervention, Mask, Plan, Steer
+from interp.models.base import Adapter
+from interp.types import (
+    Codes,
+    Effect,
+    Interval,
+    LayerScores,
+    Neurons,
+    NeuronSet,
+    Prompt,
+    Site,
+    SiteKind,
+)
+
+DETECTION, TRAIN, TEST = "detection", "train", "test"
+RANDOM_SETS = 20
+SHIPPED = Path(__file__).parents[1] / "saes"
+"""Trained SAEs of a checkout, by model."""
+_loaded: "weakref.WeakValueDictionary[str, Adapter]" = weakref.WeakValueDictionary()
+
+
+def load(name: str) -> Adapter:
+    """Load `pocket` or a model folder; the adapter proves itself and its certificate stays with it.
+
+    Raises:
+        InterpError: nothing of that name, or a check failed.
+    """
+    model = loading.load(name)
+    _loaded[model.digest] = model
+    return model
+
+
+@cache
+def _benchmark(source: str) -> Benchmark:
+    return benchmarks.load(source)
+
+
+def benchmark(source: str | Path = "pocket") -> Benchmark:
+    """Load a benchmark: `pocket`, or a folder in CultureBench format."""
+    return _benchmark(str(source))
+
+
+def _model_of(neurons: Neurons, model: Adapter | None) -> Adapter:
+    """The model that the neurons are of: the one given, one in memory, or loaded by its name."""
+    digest = neurons.sae.model_digest
+    found = model or _loaded.get(digest) or load(str(neurons.settings["model"]))
+    sae.check_model(neurons.sae, found.digest)
+    return found
+
+
+def _bench_of(neurons: Neurons, bench: Benchmark | None) -> Benchmark:
+    found = bench or benchmark(str(neurons.settings["benchmark"]))
+    if found.digest != neurons.benchmark_digest:
+        raise InterpError(
+            f"these neurons were found on another benchmark ({neurons.benchmark_digest[:12]}) than {found.name} "
+            f"({found.digest[:12]}); pass the one they were found on"
+        )
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- finding
+
+
+def find_layers(
+    model: Adapter,
+    bench: Benchmark,
+    split: str = DETECTION,
+    encoder: str = "text_encoder",
+    causal: bool = True,
+    image_layers: Sequence[int] = (),
+    images: int = 60,
+    judge: Judge | None = None,
+    progress: bool = True,
+) -> LayerScores:
+    """ΔCA of every layer, the causal scan beside it, and for some layers the scan's effect on pictures.
+
+    Args:
+        model: the adapter.
+        bench: its prompt pairs of `split` are used; the test split is refused.
+        split: which prompts.
+        encoder: which text encoder.
+        causal: whether to run the encoder-side scan.
+        image_layers: layers to draw pictures for, under every arm of the scan.
+        images: pictures a layer and arm.
+        judge: names the culture of a picture.
+        progress: show bars.
+    """
+    _refuse_test(split)
+    pairs = bench.pairs(split)
+    scan = layers.causal_scan(model, pairs, encoder, progress) if causal else None
+    found = layers.scores(model, pairs, encoder, scan, progress)
+    if not image_layers:
+        return found
+    chosen = bench.subset(split, max(1, images // len(bench.cultures)), 0).samples(split)
+    stage = Stage(model, judge or default_judge(bench), chosen, cache=_arm_cache(model), progress=progress)
+    drawn = {arm: {la: _interchanged(stage, arm, la, encoder) for la in image_layers} for arm in _scan_arms()}
+    return replace(found, causal_images=drawn)
+
+
+def _scan_arms() -> list[str]:
+    return [f"{kind} {arm}" for kind in ("z", "resid") for arm in layers.ARMS]
+
+
+def _interchanged(stage: Stage, arm: str, layer: int, encoder: str) -> Interval:
+    kind, part = arm.split()
+    site = Site(layer, kind, encoder)  # type: ignore[arg-type]
+    pairs = [s.native for s in stage.samples]
+    given = layers.donors(stage.model, pairs, [site])
+    conditioning = layers.interchange(stage.model, pairs, site, part, given)  # type: ignore[arg-type]
+    return stage.interval(stage.judged(f"layer {layer} {arm}", conditioning).culture_hit)
+
+
+def _refuse_test(split: str) -> None:
+    if split == TEST:
+        raise InterpError("selection may not see the test split; use 'detection' (or 'train')")
+
+
+def _arm_cache(model: Adapter) -> Path:
+    folder = store.cache_dir() / "arms" / model.digest[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def sites_of(model: Adapter, layer: int | Sequence[int], kind: SiteKind, encoder: str) -> list[Site]:
+    """Sites at one or several layers."""
+    sites = [Site(la, kind, encoder) for la in ([layer] if isinstance(layer, int) else layer)]
+    for site in sites:
+        model.check_layer(site.layer, encoder)
+    return sites
+
+
+def train_sae(
+    model: Adapter,
+    bench: Benchmark,
+    layer: int | Sequence[int] | None = None,
+    site: SiteKind | None = None,
+    encoder: str = "text_encoder",
+    settings: sae.SaeSettings | None = None,
+    folder: str | Path | None = None,
+    split: str = TRAIN,
+    weights: Literal["float32", "float16"] = "float32",
+    progress: bool = True,
+) -> Any:
+    """Train a Top-K SAE on the features of a split's prompts, at one layer or at several from one pass.
+
+    Args:
+        model: the adapter.
+        bench: its captions, culture-style and noun-only, native and English, are the training text.
+        layer: one layer (one SAE comes back) or several (a dict by site); None for the model's recipe.
+        site: `z` or `resid`; None for the model's recipe.
+        encoder: which text encoder.
+        settings: of the training.
+        folder: where to store; None for `saes/<model>` in the cache.
+        split: which prompts.
+        weights: type of the matrices on disk.
+        progress: show bars.
+    """
+    _refuse_test(split)
+    kind = site or model.recipe.get("site", "z")
+    wanted = layer if layer is not None else _recipe_layer(model)
+    sites = sites_of(model, wanted, kind, encoder)
+    texts = list(dict.fromkeys(_texts(bench, split)))
+    found = capture.features(model, [Prompt(t, "") for t in texts], sites, "real", progress)
+    out = sae.train(
+        found.values,
+        settings or sae.SaeSettings(),
+        folder or store.cache_dir() / "saes" / f"{Path(model.name).name}-{model.digest[:8]}",
+        model_digest=model.digest,
+        model_name=model.name,
+        groups=found.prompt,
+        weights=weights,
+    )
+    return out[sites[0]] if isinstance(wanted, int) else out
+
+
+def _recipe_layer(model: Adapter) -> int:
+    if "layer" not in model.recipe:
+        raise InterpError(f"{model.name} has no recipe: name a layer, for example find_layers(model, bench).peak")
+    return int(model.recipe["layer"])
+
+
+def _texts(bench: Benchmark, split: str) -> list[str]:
+    return [
+        side.text
+        for language in ("native", "english")
+        for pair in bench.pairs(split, language)
+        for side in (pair.cult, pair.noun, pair.neutral)
+        if side is not None
+    ]
+
+
+def find_neurons(
+    model: Adapter,
+    saes: sae.LoadedSae,
+    bench: Benchmark,
+    rule: neuron.Rule | None = None,
+    split: str = DETECTION,
+    tokens: str | None = None,
+    codes: Codes = "topk",
+    language: str = "native",
+    progress: bool = True,
+) -> Neurons:
+    """Culture-sensitive latents by weighted frequency score, one set per culture (Eq. 4–6).
+
+    Args:
+        model: the adapter.
+        saes: the SAE.
+        bench: its prompt pairs of `split`; the test split is refused.
+        rule: K, noun-side filter, contrast; None for the model's recipe, else the paper's.
+        split: which prompts.
+        tokens: `content`, `span` or `cult` on the culture side (`content` or `noun` on the noun side); None for the
+            recipe's, else `content`.
+        codes: the SAE's codes, Top-K as in the paper.
+        language: `native` or `english` captions.
+        progress: show bars.
+    """
+    _refuse_test(split)
+    sae.check_model(saes.ref, model.digest)
+    recipe = model.recipe.get("neurons", {})
+    rule = rule or neuron.Rule(**recipe.get("rule", {}))
+    tokens = tokens or recipe.get("tokens", "content")
+    counted: dict[str, dict[str, neuron.WfsAccumulator]] = {"cult": {}, "noun": {}}
+    for culture in bench.cultures:
+        pairs = bench.pairs(split, language, [culture])
+        for side, where in (("cult", tokens), ("noun", "content" if tokens == "content" else "noun")):
+            found = capture.features(model, [getattr(p, side) for p in pairs], [saes.ref.site], where)
+            accumulator = neuron.WfsAccumulator(saes.ref.d_sae)
+            accumulator.update(saes.encode(found.values[saes.ref.site], codes))
+            counted[side][culture] = accumulator
+    return neuron.build(
+        counted["cult"],
+        counted["noun"],
+        saes.ref,
+        languages=[bench.languages[c] for c in bench.cultures],
+        split=split,
+        benchmark_digest=bench.digest,
+        rule=rule,
+        settings={"model": model.name, "benchmark": "pocket" if bench.name == "pocket" else str(bench.folder), "tokens": tokens, "codes": codes, "language": language},
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ measuring
+
+Make = Callable[[NeuronSet], Intervention]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What every experiment needs beside its intervention."""
+
+    neurons: Neurons
+    stage: Stage
+    sets: int
+    """Number of random control sets a culture."""
+
+    @property
+    def controls(self) -> dict[str, list[NeuronSet]]:
+        """Matched control sets of every culture."""
+        return {c: control_sets(self.neurons, c, self.sets, self.stage.seed) for c in dict.fromkeys(self.stage.cultures)}
+
+    def plans(self, make: Make) -> list[Plan]:
+        """Each sample under its own culture's set."""
+        return [Plan.of(make(self.neurons[c])) for c in self.stage.cultures]
+
+    def dealt(self, make: Make) -> tuple[list[Plan], list[int]]:
+        """Each sample under one control set of its culture, dealt out in turn; and which."""
+        controls, turn, plans, owner = self.controls, dict.fromkeys(self.stage.cultures, 0), [], []
+        for culture in self.stage.cultures:
+            number = turn[culture] % self.sets
+            turn[culture] += 1
+            plans.append(Plan.of(make(controls[culture][number])))
+            owner.append(number)
+        return plans, owner
+
+
+def control_sets(neurons: Neurons, culture: str, count: int, seed: int = 0) -> list[NeuronSet]:
+    """Random sets of the size of a culture's, matched on firing rate and magnitude, without any culture's latents."""
+    row = neurons.cultures.index(culture)
+    taken = {i for chosen in neurons.sets.values() for i in chosen.indices}
+    picks = stats.match_controls(
+        neurons[culture].indices,
+        neurons.frequency[row].astype(float),
+        neurons.magnitude[row].astype(float),
+        count,
+        seed + row,
+        taken,
+    )
+    mu, rest = neurons.magnitude[row], neurons.baseline[row]
+    return [
+        NeuronSet(
+            f"random {n} for {culture}",
+            pick,
+            tuple(mu[list(pick)].tolist()),
+            tuple(rest[list(pick)].tolist()),
+            neurons.sae,
+        )
+        for n, pick in enumerate(picks)
+    ]
+
+
+def trial(
+    neurons: Neurons,
+    random_control: bool | int = False,
+    split: str = TEST,
+    per_culture: int | None = None,
+    cultures: Collection[str] | None = None,
+    model: Adapter | None = None,
+    bench: Benchmark | None = None,
+    judge: Judge | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    progress: bool = True,
+) -> Trial:
+    """Gather model, samples and judge for neurons.
+
+    Raises:
+        InterpError: the split is the one the neurons were selected on, or a culture has no neurons.
+    """
+    if split == neurons.split:
+        raise InterpError(f"the neurons were selected on split {split!r}; measure their effect on another, such as 'test'")
+    found, its_model = _bench_of(neurons, bench), _model_of(neurons, model)
+    chosen = found if per_culture is None else found.subset(split, per_culture, seed)
+    samples = chosen.samples(split, cultures)
+    empty = [c for c in dict.fromkeys(s.culture for s in samples) if not neurons[c].indices]
+    if empty:
+        raise InterpError(f"no neurons for {', '.join(empty)}: raise tau or k in find_neurons, or name other cultures")
+    sets = RANDOM_SETS if random_control is True else int(random_control)
+    stage = Stage(
+        its_model, judge or default_judge(found), samples, seed, steps, cache=_arm_cache(its_model), progress=progress
+    )
+    return Trial(neurons, stage, sets)
+
+
+def measure(name: str, given: Trial, make: Make, kind: str, encoder_side: bool = True) -> Effect:
+    """Baseline, treatment and, if asked for, random control: paired pictures of the same prompts and seeds.
+
+    Args:
+        name: of the effect; also the treatment arm's.
+        given: neurons, model, samples.
+        make: the intervention of a set.
+        kind: `cult` or `noun` prompts.
+        encoder_side: also measure every control set on all prompts by the shift of the conditioning.
+    """
+    stage = given.stage
+    baseline, treated = stage.arm("baseline", kind), stage.arm(name, kind, given.plans(make))
+    arms = {"baseline": baseline, name: treated}
+    p, shift = float("nan"), {}
+    settings: dict[str, Any] = {"intervention": repr(make(given.neurons[stage.cultures[0]])), "prompts": kind}
+    if given.sets:
+        plans, owner = given.dealt(make)
+        arms["random"] = stage.arm("random", kind, plans)
+        p, extra = _against_control(given, baseline.culture_hit, treated.culture_hit, arms["random"].culture_hit, owner)
+        settings |= {"random_sets": given.sets, **extra}
+        if encoder_side:
+            shift = _set_shifts(given, make, kind)
+    return Effect(
+        name=name,
+        arms=arms,
+        accuracy={k: stage.interval(a.culture_hit) for k, a in arms.items()},
+        noun_fidelity={k: stage.interval(a.noun_hit) for k, a in arms.items()},
+        difference={k: stage.difference(a.culture_hit, baseline.culture_hit) for k, a in arms.items() if a is not baseline},
+        p_vs_control=p,
+        per_culture={k: stage.by_culture(a.culture_hit) for k, a in arms.items()},
+        cultures=stage.cultures,
+        sample_ids=tuple(s.id for s in stage.samples),
+        settings=settings,
+        set_shift=shift,
+    )
+
+
+def _against_control(
+    given: Trial, baseline: np.ndarray, treated: np.ndarray, random: np.ndarray, owner: list[int]
+) -> tuple[float, dict[str, float]]:
+    """(p of the effect among the sets' effects, paired sign-flip p): see `stats`."""
+    number = np.array(owner)
+    effects = [float(np.nanmean((random - baseline)[number == n])) for n in range(given.sets) if (number == n).any()]
+    seen = float(np.nanmean(treated - baseline))
+    direction = "less" if seen < 0 else "greater"
+    flip = stats.paired_permutation_p(treated, random, given.stage.clusters)
+    return stats.control_p(seen, effects, direction), {"paired_permutation_p": flip}
+
+
+def _set_shifts(given: Trial, make: Make, kind: str) -> dict[str, tuple[float, ...]]:
+    """Encoder side, on all prompts: mean shift of the conditioning under the treatment and under each control set."""
+    stage = given.stage
+    plain = stage.conditioning(kind, [Plan()] * len(stage.samples))
+
+    def moved(plans: list[Plan]) -> float:
+        return float(probe.shift(stage.conditioning(kind, plans), plain).mean())
+
+    controls = given.controls
+    random = [moved([Plan.of(make(controls[c][n])) for c in stage.cultures]) for n in range(given.sets)]
+    return {"treatment": (moved(given.plans(make)),), "random": tuple(random)}
+
+
+def ablate(
+    neurons: Neurons,
+    random_control: bool | int = False,
+    to: Literal["zero", "mean"] = "zero",
+    codes: Codes = "topk",
+    **options: Any,
+) -> Effect:
+    """Mask each culture's neurons on culture-style prompts and look for the culture in the pictures (Tables 1 and 5).
+
+    Args:
+        neurons: from `find_neurons`.
+        random_control: matched random sets beside it; a number, or True for 20.
+        to: zero or mean ablation.
+        codes: the SAE's codes.
+        options: of `trial`: split, per_culture, cultures, model, bench, judge, seed, steps, progress.
+    """
+    return measure("masked", trial(neurons, random_control, **options), lambda s: Mask(s, to, codes), "cult")
+
+
+def amplify(
+    neurons: Neurons,
+    strength: float = 6.0,
+    random_control: bool | int = False,
+    codes: Codes = "topk",
+    **options: Any,
+) -> Effect:
+    """Amplify each language's neurons by 1 + λ on noun-only prompts (Tables 2 and 3). Options as in `ablate`."""
+    return measure("amplified", trial(neurons, random_control, **options), lambda s: Amplify(s, strength, codes), "noun")
+
+
+def wake(neurons: Neurons, random_control: bool | int = False, recipe: dict[str, Any] | None = None, **options: Any) -> Effect:
+    """Noun-only prompts under the recipe's intervention, each by its own language's set."""
+    given = trial(neurons, random_control, **options)
+    chosen = dict(recipe or given.stage.model.recipe.get("wake", {"intervention": "amplify", "strength": 6, "codes": "topk"}))
+    return measure("woken", given, maker(**chosen), "noun")
+
+
+def maker(intervention: str, strength: float, codes: Codes = "topk") -> Make:
+    """An intervention by name.
+
+    Raises:
+        InterpError: no intervention of that name.
+    """
+    if intervention == "amplify":
+        return lambda s: Amplify(s, strength, codes)
+    if intervention == "steer":
+        return lambda s: Steer(s, strength)
+    raise InterpError(f"intervention {intervention!r}; known: amplify, steer")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Dose and response."""
+
+    strengths: tuple[float, ...]
+    culture_vqa: tuple[Interval, ...]
+    noun_fidelity: tuple[Interval, ...]
+    intervention: str
+    split: str
+
+    @property
+    def best(self) -> float:
+        """The strength of the highest CultureVQA; the smallest of equals."""
+        return self.strengths[int(np.argmax([i.estimate for i in self.culture_vqa]))]
+
+
+def sweep(
+    neurons: Neurons,
+    strengths: Sequence[float] = tuple(range(9)),
+    intervention: str = "amplify",
+    codes: Codes = "topk",
+    split: str = TRAIN,
+    per_culture: int | None = 8,
+    **options: Any,
+) -> Sweep:
+    """CultureVQA and noun fidelity of noun-only prompts at several strengths (Figure 11), by default on the train split."""
+    given = trial(neurons, split=split, per_culture=per_culture, **options)
+    arms = [
+        given.stage.arm(f"λ = {s:g}", "noun", given.plans(maker(intervention, float(s), codes))) for s in strengths
+    ]
+    return Sweep(
+        tuple(float(s) for s in strengths),
+        tuple(given.stage.interval(a.culture_hit) for a in arms),
+        tuple(given.stage.interval(a.noun_hit) for a in arms),
+        intervention,
+        split,
+    )
+
+
+@dataclass(frozen=True)
+class Steered:
+    """Pictures of the same prompts and seeds, without and with a culture's set."""
+
+    prompts: tuple[str, ...]
+    culture: str
+    baseline: generation.Images
+    steered: generation.Images
+    strength: float
+
+
+def steer(
+    neurons: Neurons,
+    culture: str,
+    prompts: Sequence[str],
+    strength: float | None = None,
+    seeds: Sequence[int] | None = None,
+    model: Adapter | None = None,
+) -> Steered:
+    """Steer any prompts by one culture's set (Figure 13); additive, at the recipe's strength if none is named."""
+    its_model = _model_of(neurons, model)
+    recipe = its_model.recipe.get("wake", {})
+    chosen = strength if strength is not None else float(recipe.get("strength", 1.0))
+    plan = Plan.of(Steer(neurons[culture], chosen))
+    fixed = list(seeds if seeds is not None else [seed_of(p) for p in prompts])
+    pictures = [
+        generation.render(its_model, generation.encode(its_model, list(prompts), p), fixed) for p in (Plan(), plan)
+    ]
+    return Steered(tuple(prompts), culture, pictures[0], pictures[1], chosen)
+
+
+def steer_all(neurons: Neurons, make: Make, per_culture: int = 2, **options: Any) -> tuple[dict[str, Interval], Interval]:
+    """Neutral English noun-only prompts under each culture's set in turn: how often the judge says that culture.
+
+    Returns:
+        By culture, and over all of them.
+    """
+    given = trial(neurons, per_culture=per_culture, **options)
+    stage, hit = given.stage, {}
+    for culture in neurons.cultures:
+        plans = [Plan.of(make(neurons[culture]))] * len(stage.samples)
+        hit[culture] = stage.arm(f"steer {culture}", "noun_en", plans, [culture] * len(stage.samples)).culture_hit
+    everything, cultures = np.concatenate(list(hit.values())), np.repeat(list(hit), len(stage.samples))
+    mean = stats.interval(everything, list(stage.clusters) * len(hit), cultures.tolist())
+    return {c: stage.interval(values) for c, values in hit.items()}, mean
+
+
+def off_target(neurons: Neurons, per_culture: int = 6, **options: Any) -> np.ndarray:
+    """Change of the row culture's CultureVQA, in points, when the column culture's set is masked."""
+    given = trial(neurons, per_culture=per_culture, **options)
+    stage = given.stage
+    own = np.array(stage.cultures)
+    base = stage.arm("baseline", "cult").culture_hit
+    matrix = np.full((len(neurons.cultures),) * 2, np.nan)
+    for column, culture in enumerate(neurons.cultures):
+        hit = stage.arm(f"mask {culture}", "cult", [Plan.of(Mask(neurons[culture]))] * len(stage.samples)).culture_hit
+        for row, other in enumerate(neurons.cultures):
+            matrix[row, column] = float(np.nanmean((hit - base)[own == other]))
+    return matrix
+
+
+def tune_strength(neurons: Neurons, strengths: Sequence[float], intervention: str, codes: Codes = "topk", **options: Any) -> Sweep:
+    """A sweep on the train split; its `best` is the strength to use. The test split is refused."""
+    _refuse_test(options.get("split", TRAIN))
+    return sweep(neurons, strengths, intervention, codes, **options)
+
+
+def load_sae(source: str | Path, layer: int | None = None, site: SiteKind = "resid") -> sae.LoadedSae:
+    """Load an SAE: its folder; or a folder of several, or a shipped model's name, with a layer.
+
+    Raises:
+        InterpError: there is none.
+    """
+    if layer is None:
+        return sae.load(source)
+    root = Path(source) if Path(source).is_dir() else SHIPPED / str(source)
+    return sae.load(root / sae.folder_name(Site(layer, site)))

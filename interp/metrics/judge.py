@@ -1,0 +1,121 @@
+"""The pocket judge: which culture, and which noun, a picture of the pocket world shows.
+
+It sees pixels alone, never the prompt. Trained by tools/pocket/train.py on real composites; says nothing about
+pictures of the real world.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from interp import pocket
+from interp.types import UNRECOGNISABLE
+
+BATCH = 256
+WIDTHS = (24, 48, 96, 192)
+
+
+class JudgeNet(nn.Module):
+    """A small residual network with two heads."""
+
+    def __init__(self, cultures: int, nouns: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, WIDTHS[0], 5, 2, 2), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU())
+        self.stages = nn.Sequential(*[_Stage(a, b) for a, b in zip(WIDTHS[:-1], WIDTHS[1:], strict=True)])
+        self.culture = nn.Linear(2 * WIDTHS[-1], cultures)
+        self.noun = nn.Linear(2 * WIDTHS[-1], nouns)
+
+    def forward(self, x: Float[Tensor, "sample 3 h w"]) -> tuple[Tensor, Tensor]:
+        """Logits of (culture, noun) of pictures in [-1, 1]."""
+        states = self.stages(self.stem(x))
+        pooled = torch.cat([states.mean((2, 3)), states.amax((2, 3))], 1)
+        return self.culture(pooled), self.noun(pooled)
+
+
+class _Stage(nn.Module):
+    """Halve the side, then one residual block."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.down = nn.Sequential(nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU())
+        self.block = nn.Sequential(
+            nn.Conv2d(after, after, 3, 1, 1),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+            nn.Conv2d(after, after, 3, 1, 1),
+            nn.BatchNorm2d(after),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.down(x)
+        return torch.relu(x + self.block(x))
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Answers for a list of pictures."""
+
+    culture: tuple[str, ...]
+    """One of the cultures, or Unrecognisable."""
+    noun: tuple[str, ...]
+    culture_probability: Float[np.ndarray, "sample culture"]
+    """Calibrated; the last column is Unrecognisable."""
+    noun_probability: Float[np.ndarray, "sample noun"]
+
+
+@dataclass(frozen=True)
+class PocketJudge:
+    """Judge pictures of the pocket world."""
+
+    net: JudgeNet
+    temperature: tuple[float, float]
+    """Of the culture and the noun logits, fitted on the detection split."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The sixteen answers."""
+        return (*pocket.cultures(), UNRECOGNISABLE)
+
+    @staticmethod
+    def card(folder: Path = pocket.ASSETS / "judge") -> dict[str, Any]:
+        """What was measured when the judge was made: accuracies and the confusion matrix on held-out composites."""
+        return json.loads((folder / "judge.json").read_text())
+
+    @torch.no_grad()
+    def __call__(self, pictures: UInt8[np.ndarray, "sample height width rgb"]) -> Verdicts:
+        """Answer for every picture."""
+        batches = torch.from_numpy(pictures).split(BATCH)
+        logits = [self.net(b.permute(0, 3, 1, 2).float() / 127.5 - 1) for b in batches]
+        culture, noun = (
+            (torch.cat([row[i] for row in logits]) / self.temperature[i]).softmax(-1).numpy() for i in (0, 1)
+        )
+        return Verdicts(
+            tuple(self.labels[i] for i in culture.argmax(-1)),
+            tuple(pocket.nouns()[i] for i in noun.argmax(-1)),
+            culture,
+            noun,
+        )
+
+
+@cache
+def load_judge(folder: Path = pocket.ASSETS / "judge") -> PocketJudge:
+    """The shipped judge."""
+    from safetensors.torch import load_file
+
+    net = JudgeNet(len(pocket.cultures()) + 1, len(pocket.nouns())).eval()
+    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "judge.safetensors").items()})
+    culture, noun = PocketJudge.card(folder)["temperature"]
+    return PocketJudge(net, (culture, noun))
+
+
+def hits(answers: Sequence[str], truths: Sequence[str]) -> Float[np.ndarray, "sample"]:
+    """100 where the answer is the truth, 0 elsewhere."""
+    return np.array([100.0 * (a == t) for a, t in zip(answers, truths, strict=True)])

@@ -1,0 +1,396 @@
+"""The whole method on one model, from the layer to the page: what `interp report` runs.
+
+Every stage keeps what it finished in the cache, so that an interrupted run goes on where it stopped.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from interp import experiment, sae, stats, store
+from interp import neurons as neuron
+from interp.arms import Stage, default_judge
+from interp.benchmark import Benchmark
+from interp.experiment import TEST, TRAIN, Trial
+from interp.interventions import Mask, Plan
+from interp.metrics.judge import PocketJudge
+from interp.models.base import Adapter
+from interp.report import results as parts
+from interp.report.grids import Grid
+from interp.report.page import write_report
+from interp.types import Effect, Interval, LayerScores, Neurons, Sample, Site
+
+PAPER = {"intervention": "amplify", "strength": 6.0, "codes": "topk"}
+"""The paper's literal intervention."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Samples a culture of each part; None is the whole split."""
+
+    test: int | None
+    """Gap, ablation, waking."""
+    sweep: int
+    steer: int
+    """Neutral English prompts, taken from so many samples a culture; each is drawn under all 15 sets."""
+    off_target: int
+    variants: int
+    scan: int
+    """Pictures of the causal scan."""
+    random_sets: int
+    sae_steps: int
+    """Of SAEs that do not ship and are trained for the table of variants."""
+
+    @staticmethod
+    def named(name: str) -> "Sizes":
+        """`quick` (minutes), `sample` (a stratified part of the test split) or `full` (all of it)."""
+        return {
+            "quick": Sizes(4, 2, 1, 1, 2, 1, 4, 60),
+            "sample": Sizes(16, 4, 2, 4, 4, 2, 20, 300),
+            "full": Sizes(None, 10, 4, 8, 12, 6, 20, 600),
+        }[name]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One run: model, benchmark, sizes, seed."""
+
+    model: Adapter
+    bench: Benchmark
+    sizes: Sizes
+    seed: int = 0
+    progress: bool = True
+
+    # ---------------------------------------------------------------------------------------------------- the parts
+
+    def layers(self) -> LayerScores:
+        """The attention contrast and the causal scan, with pictures at the ends, the middle, the peak and the recipe."""
+        first = experiment.find_layers(self.model, self.bench, causal=False, progress=self.progress)
+        last = self.model.spec("text_encoder").reach
+        chosen = sorted({0, last // 2, last, first.peak, int(self.model.recipe.get("layer", first.peak))})
+        count = self.sizes.scan * len(self.bench.cultures)
+        return experiment.find_layers(
+            self.model, self.bench, image_layers=chosen, images=count, progress=self.progress
+        )
+
+    def dictionary(self, site: Site) -> sae.LoadedSae:
+        """The SAE of a site: shipped, in the cache, or trained now."""
+        shipped = experiment.SHIPPED / Path(self.model.name).name
+        kept = store.cache_dir() / "saes" / f"{self.model.digest[:12]}-{self.sizes.sae_steps}"
+        for folder in (shipped / sae.folder_name(site), kept / sae.folder_name(site)):
+            if (folder / "cfg.json").is_file():
+                found = sae.load(folder)
+                if found.ref.model_digest == self.model.digest and found.ref.site == site:
+                    return found
+        settings = sae.SaeSettings(steps=self.sizes.sae_steps, batch=512, seed=self.seed)
+        return experiment.train_sae(
+            self.model, self.bench, site.layer, site.kind, settings=settings, folder=kept, progress=self.progress
+        )
+
+    def neurons(self, site: Site, rule: neuron.Rule | None = None) -> Neurons:
+        """Neurons at a site by a rule; None for the recipe's."""
+        return experiment.find_neurons(self.model, self.dictionary(site), self.bench, rule, progress=self.progress)
+
+    def recipe_site(self, scores: LayerScores) -> Site:
+        """The recipe's site, or the paper's on a model without one."""
+        return Site(int(self.model.recipe.get("layer", scores.peak)), self.model.recipe.get("site", "z"))
+
+    def wake_recipe(self) -> dict[str, Any]:
+        """The recipe's intervention, or the paper's on a model without one."""
+        return dict(self.model.recipe.get("wake", PAPER))
+
+    def options(self, per_culture: int | None) -> dict[str, Any]:
+        """What every experiment is given."""
+        return {
+            "per_culture": per_culture,
+            "model": self.model,
+            "bench": self.bench,
+            "seed": self.seed,
+            "progress": self.progress,
+        }
+
+    def variants(self, scores: LayerScores) -> list[parts.Variant]:
+        """Site × codes × intervention on a part of the test split, the paper's literal choice among them."""
+        recipe, wake = self.recipe_site(scores), self.wake_recipe()
+        sites = dict.fromkeys(Site(layer, kind) for layer in (scores.peak, recipe.layer) for kind in ("z", "resid"))
+        rows = []
+        for site in tqdm(list(sites), desc="variants", disable=not self.progress, leave=False):
+            rows += self._variants_at(site, recipe, wake, site == Site(scores.peak, "z"))
+        return rows
+
+    def _variants_at(self, site: Site, recipe: Site, wake: Mapping[str, Any], literal: bool) -> list[parts.Variant]:
+        # the literal row keeps the paper's rule; a set that its noun-side filter empties is filled before the ranking
+        rule = neuron.Rule(filter="before") if literal else None
+        found = self.neurons(site, rule)
+        given = experiment.trial(found, 1, **self.options(self.sizes.variants))
+        stage = given.stage
+        masked = stage.interval(stage.arm("masked", "cult", given.plans(Mask)).culture_hit)
+        plans, _ = given.dealt(Mask)
+        masked_random = stage.interval(stage.arm("random masked", "cult", plans).culture_hit)
+        choices = [("amplify", "topk", 6.0), ("amplify", "relu", 6.0), ("steer", "", 1.0)]
+        own = (wake["intervention"], wake.get("codes", "") if wake["intervention"] == "amplify" else "", wake["strength"])
+        if site == recipe and own not in choices:
+            choices.append(own)
+        rows = []
+        for intervention, codes, strength in choices:
+            make = experiment.maker(intervention, strength, codes or "topk")
+            woken = stage.arm("woken", "noun", given.plans(make))
+            random = stage.arm("random", "noun", given.dealt(make)[0])
+            rows.append(
+                parts.Variant(
+                    site=site.kind,
+                    layer=site.layer,
+                    codes=codes or "none",
+                    intervention=intervention,
+                    strength=strength,
+                    masked=parts.Estimate.of(masked),
+                    masked_random=parts.Estimate.of(masked_random),
+                    woken=parts.Estimate.of(stage.interval(woken.culture_hit)),
+                    random=parts.Estimate.of(stage.interval(random.culture_hit)),
+                    literal=literal and (intervention, codes) == ("amplify", "topk"),
+                    recipe=site == recipe and (intervention, codes, strength) == own,
+                )
+            )
+        return rows
+
+    # ----------------------------------------------------------------------------------------------------- pictures
+
+    def grids(self, neurons: Neurons, strength: float) -> dict[str, Grid]:
+        """Pictures of the same prompts and seeds, baseline beside arms."""
+        make = experiment.maker(**self.wake_recipe())
+        samples = [next(s for s in self._chosen(8) if s.culture == c) for c in neurons.cultures]
+        stage = self._stage(samples)
+        given = Trial(neurons, stage, 1)
+        columns = {
+            "culture-style": stage.pictures("cult"),
+            "masked": stage.pictures("cult", given.plans(Mask)),
+            "random masked": stage.pictures("cult", given.dealt(Mask)[0]),
+        }
+        noun = {
+            "noun-only": stage.pictures("noun"),
+            "woken": stage.pictures("noun", given.plans(make)),
+            "random": stage.pictures("noun", given.dealt(make)[0]),
+        }
+        style = ([s.native.cult.text for s in samples], [s.language for s in samples], [s.english.cult.text for s in samples])
+        plain = ([s.native.noun.text for s in samples], [s.language for s in samples], [s.english.noun.text for s in samples])
+        return {
+            "gap": Grid.of(
+                "The same noun with and without a culture-style modifier, same seed.",
+                {"culture-style": columns["culture-style"], "noun-only": noun["noun-only"]},
+                *style,
+            ),
+            "ablate": Grid.of("Masking each culture's neurons, and as many matched random ones.", columns, *style),
+            "wake": Grid.of("Noun-only prompts, woken by their own language's neurons.", noun, *plain),
+            "sweep": self._sweep_grid(neurons, strength),
+            "steer": self._steer_grid(neurons, strength),
+        }
+
+    def _chosen(self, per_culture: int) -> Sequence[Sample]:
+        return self.bench.subset(TEST, per_culture, self.seed).samples(TEST)
+
+    def _stage(self, samples: Sequence[Sample]) -> Stage:
+        return Stage(self.model, default_judge(self.bench), tuple(samples), self.seed, progress=False)
+
+    def _sweep_grid(self, neurons: Neurons, strength: float) -> Grid:
+        samples = [next(s for s in self._chosen(8) if s.culture == c) for c in neurons.cultures[::3]]
+        stage, recipe = self._stage(samples), self.wake_recipe()
+        arms = {}
+        for share in (0.0, 0.25, 0.5, 1.0, 1.5):
+            make = experiment.maker(**{**recipe, "strength": share * strength})
+            arms[f"λ = {share * strength:g}"] = stage.pictures("noun", Trial(neurons, stage, 0).plans(make))
+        texts = [s.native.noun.text for s in samples]
+        return Grid.of(
+            "The same noun-only prompts under growing strength.", arms, texts, [s.language for s in samples],
+            [s.english.noun.text for s in samples],
+        )  # fmt: skip
+
+    def _steer_grid(self, neurons: Neurons, strength: float) -> Grid:
+        samples = list(self._chosen(8)[:: len(neurons.cultures) * 8 // 6][:6])
+        stage = self._stage(samples)
+        make = experiment.maker(**{**self.wake_recipe(), "strength": strength})
+        arms = {"unsteered": stage.pictures("noun_en")}
+        for culture in neurons.cultures:
+            arms[culture] = stage.pictures("noun_en", [Plan.of(make(neurons[culture]))] * len(samples))
+        texts = [s.english.noun.text for s in samples]
+        return Grid.of("Neutral English prompts, steered by each culture's set.", arms, texts, ["en"] * len(texts), texts)
+
+    # ------------------------------------------------------------------------------------------------------- the run
+
+    def run(self, out: Path, command: str) -> Path:
+        """Everything, to a page.
+
+        Args:
+            out: folder of the report.
+            command: what was typed, for the manifest.
+        """
+        manifest = store.new_manifest(
+            command,
+            config={"sizes": asdict(self.sizes), "recipe": dict(self.model.recipe)},
+            seeds={"images": self.seed},
+            model_digest=self.model.digest,
+            benchmark_digest=self.bench.digest,
+            device=str(self.model.device),
+            certificate=dict(self.model.certificate),
+        )
+        scores = self.layers()
+        site, wake = self.recipe_site(scores), self.wake_recipe()
+        dictionary = self.dictionary(site)
+        neurons = self.neurons(site)
+        full = self.options(self.sizes.test)
+        ablated = experiment.ablate(neurons, self.sizes.random_sets, **full)
+        woken = experiment.wake(neurons, self.sizes.random_sets, wake, **full)
+        swept = experiment.sweep(
+            neurons,
+            self._strengths(wake),
+            wake["intervention"],
+            wake.get("codes", "topk"),
+            **{**self.options(self.sizes.sweep), "split": TRAIN},
+        )
+        steered, mean = self._steered(neurons, wake)
+        matrix = experiment.off_target(neurons, **self.options(self.sizes.off_target))
+        finished = replace_digest(manifest, dictionary).finished()
+        results = parts.Results(
+            model=self.model.name,
+            manifest=finished,
+            sizes=parts.Sizes(samples=len(ablated.sample_ids), of=len(self.bench.samples(TEST)), split=TEST),
+            layers=parts.Layers.of(scores),
+            sae=_sae_part(dictionary),
+            neurons=parts.indices(neurons),
+            neuron_curves=parts.curves(neurons),
+            neuron_overlap=parts.overlap(neurons),
+            gap=_gap(ablated, woken),
+            ablate=parts.Ablate.of(
+                ablated, self.sizes.random_sets, parts.Matrix.of(matrix, neurons.cultures, neurons.cultures)
+            ),
+            wake=parts.Wake.of(woken, wake["intervention"], float(wake["strength"]), self.sizes.random_sets),
+            variants=self.variants(scores),
+            sweep=_sweep_part(swept, float(wake["strength"])),
+            steer={c: parts.Estimate.of(i) for c, i in steered.items()},
+            steer_mean=parts.Estimate.of(mean),
+            noun_fidelity=_fidelity(ablated, woken),
+            judge=_judge_part(),
+            settings={"permutation_p": {"ablate": ablated.settings["paired_permutation_p"], "wake": woken.settings["paired_permutation_p"]}},
+        )
+        results = results.model_copy(
+            update={"targets": _targets(results), "manifest": replace_digest(manifest, dictionary).finished()}
+        )
+        return write_report(results, self.grids(neurons, float(wake["strength"])), scores, neurons, out)
+
+    def _strengths(self, wake: Mapping[str, Any]) -> list[float]:
+        """The paper's 0 to 8 for amplification; for steering, parts and multiples of the recipe's strength."""
+        if wake["intervention"] == "amplify":
+            return [float(s) for s in range(9)]
+        return [round(share * float(wake["strength"]), 3) for share in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2)]
+
+    def _steered(self, neurons: Neurons, wake: Mapping[str, Any]) -> tuple[dict[str, Interval], Interval]:
+        make = experiment.maker(**wake)
+        return experiment.steer_all(neurons, make, **self.options(self.sizes.steer))
+
+
+def replace_digest(manifest: store.Manifest, dictionary: sae.LoadedSae) -> store.Manifest:
+    """The manifest with the SAE's digest."""
+    return manifest.model_copy(update={"sae_digest": dictionary.ref.digest})
+
+
+def _sae_part(dictionary: sae.LoadedSae) -> parts.Sae:
+    figures = json.loads((Path(dictionary.ref.path) / "manifest.json").read_text())
+    density = figures["density"]
+    return parts.Sae(
+        layer=dictionary.ref.site.layer,
+        site=dictionary.ref.site.kind,
+        d_in=dictionary.ref.d_in,
+        d_sae=dictionary.ref.d_sae,
+        k=dictionary.ref.k,
+        explained_variance=figures["explained_variance"],
+        l0=figures["l0"],
+        dead_fraction=figures["dead_fraction"],
+        density=parts.Density(edges=density["log10_edges"], counts=density["latents"]),
+    )
+
+
+def _gap(ablated: Effect, woken: Effect) -> parts.Gap:
+    return parts.Gap(
+        with_modifier=parts.Estimate.of(ablated.accuracy["baseline"]),
+        noun_only=parts.Estimate.of(woken.accuracy["baseline"]),
+        per_culture={
+            name: {c: parts.Estimate.of(i) for c, i in effect.per_culture["baseline"].items()}
+            for name, effect in (("with_modifier", ablated), ("noun_only", woken))
+        },
+    )
+
+
+def _fidelity(ablated: Effect, woken: Effect) -> dict[str, parts.Estimate]:
+    names = {"baseline": "with modifier", "masked": "masked", "random": "random masked"}
+    out = {names[k]: parts.Estimate.of(i) for k, i in ablated.noun_fidelity.items()}
+    names = {"baseline": "noun only", "woken": "woken", "random": "random woken"}
+    return out | {names[k]: parts.Estimate.of(i) for k, i in woken.noun_fidelity.items()}
+
+
+def _sweep_part(swept: experiment.Sweep, chosen: float) -> parts.Sweep:
+    return parts.Sweep(
+        strength=list(swept.strengths),
+        culture_vqa=[i.estimate for i in swept.culture_vqa],
+        ci=[(i.low, i.high) for i in swept.culture_vqa],
+        noun_fidelity=[i.estimate for i in swept.noun_fidelity],
+        split=swept.split,
+        intervention=swept.intervention,
+        chosen=chosen,
+    )
+
+
+def _judge_part() -> parts.Judge:
+    card = PocketJudge.card()
+    confusion = np.array(card["confusion"], dtype=float)
+    hit = np.repeat([100.0, 0.0], [int(np.trace(confusion)), int(confusion.sum() - np.trace(confusion))])
+    accuracy = stats.interval(hit, range(len(hit)))
+    return parts.Judge(
+        accuracy=parts.Estimate.of(accuracy), confusion=parts.Matrix.of(confusion, card["labels"], card["labels"])
+    )
+
+
+def _targets(r: parts.Results) -> list[parts.Target]:
+    """The promises of the pocket model and what came of them."""
+    a, w, nouns = r.ablate, r.wake, r.noun_fidelity
+    loss = nouns["with modifier"].estimate - nouns["masked"].estimate
+    waking = nouns["noun only"].estimate - nouns["woken"].estimate
+    steer = r.steer_mean.estimate if r.steer_mean else float("nan")
+    rows = [
+        ("With a modifier the culture shows", "at least 80 %", r.gap.with_modifier.estimate, r.gap.with_modifier.estimate >= 80),
+        ("Noun-only prompts hide it", "at most 20 %", r.gap.noun_only.estimate, r.gap.noun_only.estimate <= 20),
+        ("Masking takes the culture away", "at least 40 points", -a.difference.estimate, a.difference.estimate <= -40),
+        ("Matched random masks do not", "less than 5 points", -a.random_difference.estimate, a.random_difference.estimate > -5),
+        ("Masking against control", "p ≤ 0.05", a.p_vs_control, a.p_vs_control <= 0.05),
+        ("The noun survives masking", "loses at most 10 points", loss, loss <= 10),
+        ("Waking noun-only prompts", "at least 60 %", w.woken.estimate, w.woken.estimate >= 60),
+        ("Random sets do not wake", "within 3 points", w.random_difference.estimate, abs(w.random_difference.estimate) <= 3),
+        ("The noun survives waking", "loses at most 10 points", waking, waking <= 10),
+        ("Steering neutral English prompts", "at least half", steer, steer >= 50),
+        ("Nouns recognised with a modifier", "at least 75 %", nouns["with modifier"].estimate, nouns["with modifier"].estimate >= 75),
+        ("Nouns recognised without", "at least 75 %", nouns["noun only"].estimate, nouns["noun only"].estimate >= 75),
+    ]  # fmt: skip
+    return [
+        parts.Target(name=name, target=target, measured=f"{value:.3f}" if target.startswith("p") else f"{value:.1f}", met=bool(met))
+        for name, target, value, met in rows
+    ]
+
+
+def report(model: str, bench: str, out: Path, size: str, seed: int = 0, progress: bool = True) -> Path:
+    """Run the whole method and write the page.
+
+    Args:
+        model: name or folder.
+        bench: name or folder.
+        out: folder of the report.
+        size: `quick`, `sample` or `full`.
+        seed: of the pictures and the control sets.
+        progress: show bars.
+    """
+    command = shlex.join(["interp", "report", "--model", model, "--bench", bench, "--size", size, "--seed", str(seed)])
+    study = Study(experiment.load(model), experiment.benchmark(bench), Sizes.named(size), seed, progress)
+    return study.run(out, command)
