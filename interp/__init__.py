@@ -74,7 +74,7 @@ _HOME = {
     "types": ("Effect", "LayerScores", "NeuronSet", "Neurons", "Site"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
-__all__ = sorted([*_WHERE, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_WHERE, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

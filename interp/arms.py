@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from interp import capture, generation, probe, stats
-from interp.benchmark import Benchmark
+from interp.benchmarks import Benchmark
 from interp.errors import InterpError
 from interp.interventions import Plan
 from interp.metrics.judge import Verdicts, hits, load_judge
@@ -36,7 +36,9 @@ def default_judge(bench: Benchmark) -> Judge:
         InterpError: none ships for it.
     """
     if not bench.name.startswith("pocket"):
-        raise InterpError(f"no judge ships for benchmark {bench.name!r}: pass judge=, a callable from pictures to Verdicts")
+        raise InterpError(
+            f"no judge ships for benchmark {bench.name!r}: pass judge=, a callable from pictures to Verdicts"
+        )
     return load_judge()
 
 
@@ -115,11 +117,11 @@ class Stage:
         for rows in capture.batches(len(self.samples), generation.IMAGE_BATCH, label, self.progress):
             part, seeds = conditioning.rows(rows), self.seeds[rows.start : rows.stop]
             key = self._key(part, seeds)
-            known = journal.done(key) if journal else None
+            known = None if journal is None else journal.done(key)
             if known is None:
                 verdicts = self.judge(self.model.images(part, seeds, self.steps, self.guidance))
                 known = [list(pair) for pair in zip(verdicts.culture, verdicts.noun, strict=True)]
-                if journal:
+                if journal is not None:
                     journal.record(key, known)
             out.append(known)
         return out
@@ -127,7 +129,9 @@ class Stage:
     def _key(self, part: Conditioning, seeds: Sequence[int]) -> str:
         """Digest of all that decides a batch of pictures."""
         said = f"{self.model.digest}/{self.steps}/{self.guidance}/{list(seeds)}".encode()
-        return sha256_tensors({"embeds": part.embeds.cpu().numpy(), "negative": part.negative[:1].cpu().numpy(), "said": said})
+        return sha256_tensors(
+            {"embeds": part.embeds.cpu().numpy(), "negative": part.negative[:1].cpu().numpy(), "said": said}
+        )
 
     def pictures(self, kind: str, plans: Sequence[Plan] | None = None) -> generation.Images:
         """The pictures of an arm, for grids of a few samples."""

@@ -6,7 +6,7 @@ stays free of hooks. Notebook: notebooks/01_tour.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from interp.models.base import Adapter, Conditioning, Tokens, concatenate, token
 from interp.types import Prompt, Site
 
 Features = Float[Tensor, "prompt token d_model"]
-Edit = Callable[[Features, Bool[Tensor, "prompt token"]], Features]
-"""A pure function of (features, real-token mask)."""
+Mask = Bool[Tensor, "prompt token"]
+Edit = Callable[[Features, Mask], Features]
+"""A pure function of (features, special-token mask); special tokens are begin, end and padding."""
 BATCH = 64
 
 
@@ -65,19 +66,20 @@ def forward(
     for site in (*reads, *edits):
         model.check_layer(site.layer, site.encoder)
     plan = _Plan(reads, edits, attention)
-    envoy, real = model.envoy(encoder), tokens.mask.bool()
+    envoy, real, special = model.envoy(encoder), tokens.mask.bool(), tokens.special
     features: dict[Site, Any] = {}
     patterns: dict[int, Any] = {}
     edges: dict[int, Any] = {}
     states: Any = None
     with torch.no_grad(), envoy.trace(**model.inputs(tokens)) as tracer:
         for layer in plan.layers:
-            self_attention, z_site, resid_site = model.attention(envoy, layer), plan.z(layer), plan.resid(layer)
+            self_attention = model.attention(envoy, layer)
+            z_site, resid_site = Site(layer, "z", encoder), Site(layer, "resid", encoder)
             if layer in plan.edges:
                 edges[layer] = [model.values(envoy, layer).output.save()]
             if z_site in edits:
                 out = self_attention.output
-                self_attention.output = (_apply(edits[z_site], out[0], real), *out[1:])
+                self_attention.output = (_apply(edits[z_site], out[0], real, special), *out[1:])
             if z_site in reads:
                 features[z_site] = self_attention.output[0].save()
             if layer in attention:
@@ -86,7 +88,7 @@ def forward(
                 edges[layer].append(self_attention.output[1].save())
             if resid_site in edits:
                 block = model.block(envoy, layer)
-                block.output = _apply(edits[resid_site], block.output, real)
+                block.output = _apply(edits[resid_site], block.output, real, special)
             if resid_site in reads:
                 features[resid_site] = model.block(envoy, layer).output.save()
         if condition:
@@ -101,8 +103,8 @@ def forward(
     )
 
 
-def _apply(edit: Edit, features: Tensor, real: Tensor) -> Tensor:
-    return torch.where(real[..., None], edit(features, real), features)
+def _apply(edit: Edit, features: Tensor, real: Tensor, special: Tensor) -> Tensor:
+    return torch.where(real[..., None], edit(features, special), features)
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,8 @@ class _Plan:
     reads: Sequence[Site]
     edits: Mapping[Site, Edit]
     attention: Sequence[int]
-    by_key: dict[tuple[int, str], Site] = field(init=False)
 
     def __post_init__(self) -> None:
-        sites = {(s.layer, s.kind): s for s in (*self.reads, *self.edits)}
-        object.__setattr__(self, "by_key", sites)
         if any(s.kind == "edge" for s in self.edits):
             raise InterpError("site 'edge' can be captured but not edited; edit 'z' or 'resid'")
 
@@ -127,12 +126,6 @@ class _Plan:
     @property
     def edges(self) -> set[int]:
         return {s.layer for s in self.reads if s.kind == "edge"}
-
-    def z(self, layer: int) -> Site | None:
-        return self.by_key.get((layer, "z"))
-
-    def resid(self, layer: int) -> Site | None:
-        return self.by_key.get((layer, "resid"))
 
 
 def batches(count: int, size: int = BATCH, label: str = "", progress: bool = False) -> Iterator[range]:
@@ -289,13 +282,14 @@ def edited_envoy(model: Adapter, edits: Mapping[Site, Edit], encoder: str = "tex
     """A copy of the wrapped encoder that carries edits: every trace of it applies them to real tokens."""
     envoy = model.envoy(encoder)
     with envoy.edit() as (_, edited):
-        real = edited.inputs[1]["attention_mask"].bool()
+        given = edited.inputs[1]
+        real, special = given["attention_mask"].bool(), model.is_special(given["input_ids"])
         for site in sorted(edits, key=lambda s: (s.layer, s.kind != "z")):
             if site.kind == "z":
                 module = model.attention(edited, site.layer)
                 out = module.output
-                module.output = (_apply(edits[site], out[0], real), *out[1:])
+                module.output = (_apply(edits[site], out[0], real, special), *out[1:])
             else:
                 module = model.block(edited, site.layer)
-                module.output = _apply(edits[site], module.output, real)
+                module.output = _apply(edits[site], module.output, real, special)
     return edited

@@ -13,13 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from interp import benchmark as benchmarks
-from interp import capture, generation, layers, loading, probe, sae, stats, store
+from interp import benchmarks, capture, generation, layers, loading, probe, sae, stats, store
 from interp import neurons as neuron
 from interp.arms import Judge, Stage, default_judge, seed_of
-from interp.benchmark import Benchmark
+from interp.benchmarks import Benchmark
 from interp.errors import InterpError
-from interp.interventions import Amplify, Intervention, Mask, Plan, Steer
+from interp.interventions import Amplify, Intervention, Mask, Plan, Steer, Where
 from interp.models.base import Adapter
 from interp.types import (
     Codes,
@@ -47,7 +46,7 @@ def load(name: str) -> Adapter:
         InterpError: nothing of that name, or a check failed.
     """
     model = loading.load(name)
-    _loaded[model.digest] = model
+    _loaded[model.encoder_digest] = model
     return model
 
 
@@ -65,7 +64,7 @@ def _model_of(neurons: Neurons, model: Adapter | None) -> Adapter:
     """The model that the neurons are of: the one given, one in memory, or loaded by its name."""
     digest = neurons.sae.model_digest
     found = model or _loaded.get(digest) or load(str(neurons.settings["model"]))
-    sae.check_model(neurons.sae, found.digest)
+    sae.check_model(neurons.sae, found.encoder_digest)
     return found
 
 
@@ -87,6 +86,7 @@ def find_layers(
     bench: Benchmark,
     split: str = DETECTION,
     encoder: str = "text_encoder",
+    per_culture: int | None = 12,
     causal: bool = True,
     image_layers: Sequence[int] = (),
     images: int = 60,
@@ -100,6 +100,7 @@ def find_layers(
         bench: its prompt pairs of `split` are used; the test split is refused.
         split: which prompts.
         encoder: which text encoder.
+        per_culture: prompt pairs a culture, spread over its concepts; None for all.
         causal: whether to run the encoder-side scan.
         image_layers: layers to draw pictures for, under every arm of the scan.
         images: pictures a layer and arm.
@@ -107,7 +108,7 @@ def find_layers(
         progress: show bars.
     """
     _refuse_test(split)
-    pairs = bench.pairs(split)
+    pairs = (bench.subset(split, per_culture, 0) if per_culture else bench).pairs(split)
     scan = layers.causal_scan(model, pairs, encoder, progress) if causal else None
     found = layers.scores(model, pairs, encoder, scan, progress)
     if not image_layers:
@@ -176,22 +177,38 @@ def train_sae(
         weights: type of the matrices on disk.
         progress: show bars.
     """
-    _refuse_test(split)
     kind = site or model.recipe.get("site", "z")
     wanted = layer if layer is not None else _recipe_layer(model)
     sites = sites_of(model, wanted, kind, encoder)
-    texts = list(dict.fromkeys(_texts(bench, split)))
+    out = train_saes(model, bench, sites, settings, folder, split, weights=weights, progress=progress)
+    return out[sites[0]] if isinstance(wanted, int) else out
+
+
+def train_saes(
+    model: Adapter,
+    bench: Benchmark,
+    sites: Sequence[Site],
+    settings: sae.SaeSettings | None = None,
+    folder: str | Path | None = None,
+    split: str = TRAIN,
+    per_culture: int | None = None,
+    weights: Literal["float32", "float16"] = "float32",
+    progress: bool = True,
+) -> dict[Site, sae.LoadedSae]:
+    """SAEs at any sites of one encoder, from one pass over the prompts; `per_culture` limits the samples."""
+    _refuse_test(split)
+    chosen = bench.subset(split, per_culture, 0) if per_culture else bench
+    texts = list(dict.fromkeys(_texts(chosen, split)))
     found = capture.features(model, [Prompt(t, "") for t in texts], sites, "real", progress)
-    out = sae.train(
+    return sae.train(
         found.values,
         settings or sae.SaeSettings(),
-        folder or store.cache_dir() / "saes" / f"{Path(model.name).name}-{model.digest[:8]}",
-        model_digest=model.digest,
+        folder or store.cache_dir() / "saes" / f"{Path(model.name).name}-{model.encoder_digest[:8]}",
+        model_digest=model.encoder_digest,
         model_name=model.name,
         groups=found.prompt,
         weights=weights,
     )
-    return out[sites[0]] if isinstance(wanted, int) else out
 
 
 def _recipe_layer(model: Adapter) -> int:
@@ -219,6 +236,7 @@ def find_neurons(
     tokens: str | None = None,
     codes: Codes = "topk",
     language: str = "native",
+    control: Literal["noun", "noun+neutral"] | None = None,
     progress: bool = True,
 ) -> Neurons:
     """Culture-sensitive latents by weighted frequency score, one set per culture (Eq. 4–6).
@@ -233,18 +251,24 @@ def find_neurons(
             recipe's, else `content`.
         codes: the SAE's codes, Top-K as in the paper.
         language: `native` or `english` captions.
+        control: what the noun side counts: noun-only prompts as in the paper, or also those with a modifier that names
+            no culture, which keeps latents of the phrasing ("im … Stil") out; None for the recipe's, else `noun`.
         progress: show bars.
     """
     _refuse_test(split)
-    sae.check_model(saes.ref, model.digest)
+    sae.check_model(saes.ref, model.encoder_digest)
     recipe = model.recipe.get("neurons", {})
     rule = rule or neuron.Rule(**recipe.get("rule", {}))
-    tokens = tokens or recipe.get("tokens", "content")
+    counted_on = tokens or recipe.get("tokens", "content")
+    against = control or recipe.get("control", "noun")
     counted: dict[str, dict[str, neuron.WfsAccumulator]] = {"cult": {}, "noun": {}}
     for culture in bench.cultures:
         pairs = bench.pairs(split, language, [culture])
-        for side, where in (("cult", tokens), ("noun", "content" if tokens == "content" else "noun")):
-            found = capture.features(model, [getattr(p, side) for p in pairs], [saes.ref.site], where)
+        for side in ("cult", "noun"):
+            prompts = [getattr(p, side) for p in pairs]
+            if side == "noun" and against == "noun+neutral":
+                prompts += [p.neutral for p in pairs if p.neutral is not None]
+            found = capture.features(model, prompts, [saes.ref.site], _counted_tokens(side, counted_on))
             accumulator = neuron.WfsAccumulator(saes.ref.d_sae)
             accumulator.update(saes.encode(found.values[saes.ref.site], codes))
             counted[side][culture] = accumulator
@@ -256,8 +280,20 @@ def find_neurons(
         split=split,
         benchmark_digest=bench.digest,
         rule=rule,
-        settings={"model": model.name, "benchmark": "pocket" if bench.name == "pocket" else str(bench.folder), "tokens": tokens, "codes": codes, "language": language},
+        settings={
+            "model": model.name,
+            "benchmark": "pocket" if bench.name == "pocket" else str(bench.folder),
+            "tokens": counted_on,
+            "codes": codes,
+            "language": language,
+            "control": against,
+        },
     )
+
+
+def _counted_tokens(side: str, tokens: str) -> str:
+    """Noun-side tokens: the words, modifier and all, unless the culture side counts spans; a noun has no modifier."""
+    return tokens if side == "cult" or tokens == "content" else "span"
 
 
 # ------------------------------------------------------------------------------------------------------------ measuring
@@ -277,7 +313,9 @@ class Trial:
     @property
     def controls(self) -> dict[str, list[NeuronSet]]:
         """Matched control sets of every culture."""
-        return {c: control_sets(self.neurons, c, self.sets, self.stage.seed) for c in dict.fromkeys(self.stage.cultures)}
+        return {
+            c: control_sets(self.neurons, c, self.sets, self.stage.seed) for c in dict.fromkeys(self.stage.cultures)
+        }
 
     def plans(self, make: Make) -> list[Plan]:
         """Each sample under its own culture's set."""
@@ -338,7 +376,9 @@ def trial(
         InterpError: the split is the one the neurons were selected on, or a culture has no neurons.
     """
     if split == neurons.split:
-        raise InterpError(f"the neurons were selected on split {split!r}; measure their effect on another, such as 'test'")
+        raise InterpError(
+            f"the neurons were selected on split {split!r}; measure their effect on another, such as 'test'"
+        )
     found, its_model = _bench_of(neurons, bench), _model_of(neurons, model)
     chosen = found if per_culture is None else found.subset(split, per_culture, seed)
     samples = chosen.samples(split, cultures)
@@ -379,7 +419,9 @@ def measure(name: str, given: Trial, make: Make, kind: str, encoder_side: bool =
         arms=arms,
         accuracy={k: stage.interval(a.culture_hit) for k, a in arms.items()},
         noun_fidelity={k: stage.interval(a.noun_hit) for k, a in arms.items()},
-        difference={k: stage.difference(a.culture_hit, baseline.culture_hit) for k, a in arms.items() if a is not baseline},
+        difference={
+            k: stage.difference(a.culture_hit, baseline.culture_hit) for k, a in arms.items() if a is not baseline
+        },
         p_vs_control=p,
         per_culture={k: stage.by_culture(a.culture_hit) for k, a in arms.items()},
         cultures=stage.cultures,
@@ -441,26 +483,32 @@ def amplify(
     **options: Any,
 ) -> Effect:
     """Amplify each language's neurons by 1 + λ on noun-only prompts (Tables 2 and 3). Options as in `ablate`."""
-    return measure("amplified", trial(neurons, random_control, **options), lambda s: Amplify(s, strength, codes), "noun")
+    return measure(
+        "amplified", trial(neurons, random_control, **options), lambda s: Amplify(s, strength, codes), "noun"
+    )
 
 
-def wake(neurons: Neurons, random_control: bool | int = False, recipe: dict[str, Any] | None = None, **options: Any) -> Effect:
+def wake(
+    neurons: Neurons, random_control: bool | int = False, recipe: dict[str, Any] | None = None, **options: Any
+) -> Effect:
     """Noun-only prompts under the recipe's intervention, each by its own language's set."""
     given = trial(neurons, random_control, **options)
-    chosen = dict(recipe or given.stage.model.recipe.get("wake", {"intervention": "amplify", "strength": 6, "codes": "topk"}))
+    chosen = dict(
+        recipe or given.stage.model.recipe.get("wake", {"intervention": "amplify", "strength": 6, "codes": "topk"})
+    )
     return measure("woken", given, maker(**chosen), "noun")
 
 
-def maker(intervention: str, strength: float, codes: Codes = "topk") -> Make:
+def maker(intervention: str, strength: float, codes: Codes = "topk", tokens: Where = "real") -> Make:
     """An intervention by name.
 
     Raises:
         InterpError: no intervention of that name.
     """
     if intervention == "amplify":
-        return lambda s: Amplify(s, strength, codes)
+        return lambda s: Amplify(s, strength, codes, tokens)
     if intervention == "steer":
-        return lambda s: Steer(s, strength)
+        return lambda s: Steer(s, strength, tokens)
     raise InterpError(f"intervention {intervention!r}; known: amplify, steer")
 
 
@@ -489,11 +537,9 @@ def sweep(
     per_culture: int | None = 8,
     **options: Any,
 ) -> Sweep:
-    """CultureVQA and noun fidelity of noun-only prompts at several strengths (Figure 11), by default on the train split."""
+    """CultureVQA and noun fidelity of noun-only prompts at several strengths (Figure 11)."""
     given = trial(neurons, split=split, per_culture=per_culture, **options)
-    arms = [
-        given.stage.arm(f"λ = {s:g}", "noun", given.plans(maker(intervention, float(s), codes))) for s in strengths
-    ]
+    arms = [given.stage.arm(f"λ = {s:g}", "noun", given.plans(maker(intervention, float(s), codes))) for s in strengths]
     return Sweep(
         tuple(float(s) for s in strengths),
         tuple(given.stage.interval(a.culture_hit) for a in arms),
@@ -534,7 +580,9 @@ def steer(
     return Steered(tuple(prompts), culture, pictures[0], pictures[1], chosen)
 
 
-def steer_all(neurons: Neurons, make: Make, per_culture: int = 2, **options: Any) -> tuple[dict[str, Interval], Interval]:
+def steer_all(
+    neurons: Neurons, make: Make, per_culture: int = 2, **options: Any
+) -> tuple[dict[str, Interval], Interval]:
     """Neutral English noun-only prompts under each culture's set in turn: how often the judge says that culture.
 
     Returns:
@@ -564,7 +612,9 @@ def off_target(neurons: Neurons, per_culture: int = 6, **options: Any) -> np.nda
     return matrix
 
 
-def tune_strength(neurons: Neurons, strengths: Sequence[float], intervention: str, codes: Codes = "topk", **options: Any) -> Sweep:
+def tune_strength(
+    neurons: Neurons, strengths: Sequence[float], intervention: str, codes: Codes = "topk", **options: Any
+) -> Sweep:
     """A sweep on the train split; its `best` is the strength to use. The test split is refused."""
     _refuse_test(options.get("split", TRAIN))
     return sweep(neurons, strengths, intervention, codes, **options)

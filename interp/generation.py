@@ -34,14 +34,14 @@ def encode(
         InterpError: as many plans as prompts are needed; a prompt is too long; an SAE is another model's.
     """
     if plan is None or isinstance(plan, Plan) or not isinstance(plan, Sequence):
-        return capture.encode(model, prompts, Plan.of(plan).edits(model.digest), encoder, progress)
+        return capture.encode(model, prompts, Plan.of(plan).edits(model.encoder_digest), encoder, progress)
     if len(plan) != len(prompts):
         raise InterpError(f"{len(prompts)} prompts but {len(plan)} plans; give one plan, or one a prompt")
     groups: dict[Plan, list[int]] = {}
     for row, item in enumerate(plan):
         groups.setdefault(Plan.of(item), []).append(row)
     parts = [
-        capture.encode(model, [prompts[i] for i in rows], step.edits(model.digest), encoder, progress)
+        capture.encode(model, [prompts[i] for i in rows], step.edits(model.encoder_digest), encoder, progress)
         for step, rows in groups.items()
     ]
     order = np.argsort(np.concatenate([np.array(rows) for rows in groups.values()]))
@@ -102,7 +102,7 @@ def edited(model: Adapter, plan: Plan | Intervention, encoder: str = "text_encod
     Example:
         with interp.edited(model, plan) as encoder, encoder.trace(**inputs): ...
     """
-    edits = Plan.of(plan).edits(model.digest)
+    edits = Plan.of(plan).edits(model.encoder_digest)
     for site in edits:
         model.check_layer(site.layer, site.encoder)
     with torch.no_grad():

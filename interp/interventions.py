@@ -20,7 +20,10 @@ from interp.capture import Edit
 from interp.errors import InterpError
 from interp.types import Codes, NeuronSet, SaeRef, Site
 
+WHERE = ("real", "content", "special")
 Features = Float[Tensor, "*batch d_model"]
+Where = Literal["real", "content", "special"]
+"""Which tokens an edit touches: all real ones, the words alone, or begin and end alone. Padding is never touched."""
 
 
 def _number(name: str, value: float) -> None:
@@ -31,6 +34,11 @@ def _number(name: str, value: float) -> None:
 def _choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise InterpError(f"{name} {value!r}; known: {', '.join(known)}")
+
+
+def _note(value: str, usual: str) -> str:
+    """What a label says of a setting: nothing where it is the usual one."""
+    return "" if value == usual else f", {value}"
 
 
 class _Composable:
@@ -47,10 +55,12 @@ class Mask(_Composable):
     neurons: NeuronSet
     to: Literal["zero", "mean"] = "zero"
     codes: Codes = "topk"
+    tokens: Where = "real"
     kind: ClassVar[str] = "mask"
 
     def __post_init__(self) -> None:
         _choice("to", self.to, ("zero", "mean"))
+        _choice("tokens", self.tokens, WHERE)
         _choice("codes", self.codes, ("topk", "relu"))
 
     def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
@@ -63,7 +73,7 @@ class Mask(_Composable):
         return features + (sae.decode(edited) - sae.decode(codes))
 
     def __repr__(self) -> str:
-        return f"Mask({self.neurons.label}{'' if self.to == 'zero' else ', to=' + self.to})"
+        return f"Mask({self.neurons.label}{_note(self.to, 'zero')}{_note(self.tokens, 'real')})"
 
 
 @dataclass(frozen=True)
@@ -75,10 +85,12 @@ class Amplify(_Composable):
     """λ; 0 changes nothing."""
     codes: Codes = "topk"
     """`topk` is the paper's; `relu` also reaches latents that the Top-K left out."""
+    tokens: Where = "real"
     kind: ClassVar[str] = "amplify"
 
     def __post_init__(self) -> None:
         _number("strength", self.strength)
+        _choice("tokens", self.tokens, WHERE)
         _choice("codes", self.codes, ("topk", "relu"))
 
     def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
@@ -90,7 +102,8 @@ class Amplify(_Composable):
         return features + (sae.decode(edited) - sae.decode(codes))
 
     def __repr__(self) -> str:
-        return f"Amplify({self.neurons.label}, {self.strength:g}{'' if self.codes == 'topk' else ', ' + self.codes})"
+        extra = _note(self.codes, "topk") + _note(self.tokens, "real")
+        return f"Amplify({self.neurons.label}, {self.strength:g}{extra})"
 
 
 @dataclass(frozen=True)
@@ -100,10 +113,12 @@ class Steer(_Composable):
     neurons: NeuronSet
     strength: float
     """λ, in multiples of μ_cult; 0 changes nothing."""
+    tokens: Where = "real"
     kind: ClassVar[str] = "steer"
 
     def __post_init__(self) -> None:
         _number("strength", self.strength)
+        _choice("tokens", self.tokens, WHERE)
 
     def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
         """F + dec(λ μ_cult on the set) − dec(0)."""
@@ -114,7 +129,7 @@ class Steer(_Composable):
         return features + (sae.decode(codes[None]) - sae.decode(silent[None]))
 
     def __repr__(self) -> str:
-        return f"Steer({self.neurons.label}, {self.strength:g})"
+        return f"Steer({self.neurons.label}, {self.strength:g}{_note(self.tokens, 'real')})"
 
 
 Intervention = Mask | Amplify | Steer
@@ -174,9 +189,13 @@ class Plan(_Composable):
 
 
 def _chain(steps: list[Intervention]) -> Edit:
-    def edit(features: Tensor, real: Bool[Tensor, "prompt token"]) -> Tensor:
+    def edit(features: Tensor, special: Bool[Tensor, "prompt token"]) -> Tensor:
         for step in steps:
-            features = step.apply(features, saes.resolve(step.neurons.sae))
+            touched = step.apply(features, saes.resolve(step.neurons.sae))
+            if step.tokens != "real":
+                where = special if step.tokens == "special" else ~special
+                touched = torch.where(where[..., None], touched, features)
+            features = touched
         return features
 
     return edit
@@ -190,5 +209,6 @@ def _read(item: dict[str, Any]) -> Intervention:
     neurons = dict(fields.pop("neurons"))
     sae = dict(neurons.pop("sae"))
     ref = SaeRef(**{**sae, "site": Site(**sae["site"])})
-    restored = NeuronSet(**{k: tuple(v) if isinstance(v, list) else v for k, v in neurons.items()}, sae=ref)
+    lists = {k: tuple(neurons[k]) for k in ("indices", "magnitude", "baseline")}
+    restored = NeuronSet(label=neurons["label"], sae=ref, **lists)
     return KINDS[kind](neurons=restored, **fields)

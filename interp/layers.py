@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -105,9 +104,7 @@ def donors(model: Adapter, pairs: Sequence[PromptPair], sites: Sequence[Site]) -
             where = token_sets(tokens, prompts)[part]
             for site in sites:
                 store[site] += [got.features[site][i, at] for i, at in enumerate(where)]
-    return Donors(
-        {s: tuple(v) for s, v in noun.items()}, {s: tuple(x.mean(0) for x in v) for s, v in modifier.items()}
-    )
+    return Donors({s: tuple(v) for s, v in noun.items()}, {s: tuple(x.mean(0) for x in v) for s, v in modifier.items()})
 
 
 def interchange(model: Adapter, pairs: Sequence[PromptPair], site: Site, arm: Arm, given: Donors) -> Conditioning:
@@ -155,7 +152,9 @@ def culture_probe(model: Adapter, pairs: Sequence[PromptPair], encoder: str = "t
 
 def _halves(pairs: Sequence[PromptPair]) -> tuple[list[PromptPair], list[PromptPair]]:
     """Pairs of every other concept of each culture, and the rest."""
-    concepts = {c: sorted({p.category for p in pairs if p.culture == c}) for c in dict.fromkeys(p.culture for p in pairs)}
+    concepts = {
+        c: sorted({p.category for p in pairs if p.culture == c}) for c in dict.fromkeys(p.culture for p in pairs)
+    }
     few = [c for c, found in concepts.items() if len(found) < 2]
     if few:
         raise InterpError(f"the causal scan needs two concepts a culture, found one for {', '.join(few)}")

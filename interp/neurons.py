@@ -25,7 +25,7 @@ from interp.types import Neurons, NeuronSet, SaeRef, Site
 BETA = 1e-6
 """β of Eq. 5; only there so that a latent that never fires has magnitude 0, not 0/0."""
 _RECORD, _ARRAYS = "neurons.json", "neurons.safetensors"
-_TABLES = ("wfs", "wfs_noun", "frequency", "magnitude")
+_TABLES = ("wfs", "wfs_noun", "frequency", "magnitude", "baseline")
 _log = logging.getLogger(__name__)
 
 
@@ -212,10 +212,10 @@ def build(
         "wfs_noun": _table([noun[c].wfs for c in cultures]),
         "frequency": _table([cult[c].frequency for c in cultures]),
         "magnitude": _table([cult[c].magnitude for c in cultures]),
+        "baseline": _table([noun[c].mean for c in cultures]),
     }
-    baseline = _table([noun[c].mean for c in cultures])
     chosen_sets = select(tables["wfs"], tables["wfs_noun"], chosen)
-    rows = zip(cultures, chosen_sets, tables["magnitude"], baseline, strict=True)
+    rows = zip(cultures, chosen_sets, tables["magnitude"], tables["baseline"], strict=True)
     sets = {culture: _neuron_set(culture, pick, mu, mean, sae) for culture, pick, mu, mean in rows}
     record = _record(chosen, dict(zip(cultures, chosen_sets, strict=True))) | dict(settings or {})
     return Neurons(

@@ -1,7 +1,8 @@
 """The pocket world: pictures and captions composed from the shipped drawings, bit for bit the same everywhere.
 
 A picture is an emoji drawing (the noun) over a national flag (the culture) or a plain ground. Only integer arithmetic
-and hashes are used, so that no version of a library can change a pixel. It is a model organism: its "culture" is a flag.
+and hashes are used, so that no version of a library can change a pixel. It is a model
+organism: its "culture" is a flag.
 """
 
 import hashlib

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.errors import InterpError
 from interp.models.base import Conditioning
 
 PENALTY = 1e-3
@@ -47,6 +48,8 @@ class Probe:
 
     def named(self, conditioning: Conditioning, labels: Sequence[str]) -> Float[np.ndarray, "prompt"]:
         """Probability of one given label a prompt."""
+        if unknown := sorted(set(labels) - set(self.labels)):
+            raise InterpError(f"the probe was not fitted on {', '.join(unknown)}; it knows {', '.join(self.labels)}")
         column = [self.labels.index(label) for label in labels]
         return self.probabilities(conditioning)[np.arange(len(column)), column]
 

@@ -149,7 +149,7 @@ def load(path: str | Path, device: str = "cpu") -> LoadedSae:
     _check_kind(cfg, folder)
     ref = _read_ref(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["ref"], path)
     weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
-    sae = LoadedSae(**weights, k=cfg["k"], rescale=cfg["rescale_acts_by_decoder_norm"], ref=ref)
+    sae = LoadedSae(**weights, k=cfg["k"], rescale=cfg.get("rescale_acts_by_decoder_norm", False), ref=ref)
     if digest(sae) != ref.digest:
         raise InterpError(f"the weights at {folder} are not those of its manifest; restore them or train again")
     return sae.to(device)
@@ -436,6 +436,7 @@ def train(
     weights: Weights = "float32",
     checkpoint_seconds: float = 60.0,
     command: str = "interp.train_sae",
+    progress: bool = True,
 ) -> dict[Site, LoadedSae]:
     """Train one SAE a site, all from one pass over the batches, and store each at `folder/layer_NN`.
 
@@ -453,6 +454,7 @@ def train(
         weights: type of the matrices on disk; with float16 the distance to float32 is in the manifest.
         checkpoint_seconds: time between checkpoints.
         command: what was run, for the manifest.
+        progress: show a bar.
 
     Raises:
         InterpError: features are missing, differ in number, or are not finite.
@@ -461,12 +463,12 @@ def train(
     train_rows, held_rows = _split(groups if groups is not None else torch.arange(n), settings)
     trainers = {site: _Trainer(x[train_rows], settings, device) for site, x in activations.items()}
     checkpoint = Path(folder) / "checkpoints" / f"{_fingerprint(activations, groups, settings)}.safetensors"
-    progress = _fit(trainers, activations, train_rows, settings, checkpoint, checkpoint_seconds)
+    state = _fit(trainers, activations, train_rows, settings, checkpoint, checkpoint_seconds, progress)
     made = {}
     for site, trainer in trainers.items():
         sae = trainer.folded(Path(folder) / folder_name(site), site, model_digest)
-        extra = {"trained_tokens": len(train_rows), "log": progress["log"][str(site)]}
-        extra["run"] = _finished(run, sae.ref, settings, progress["seconds"])
+        extra = {"trained_tokens": len(train_rows), "log": state["log"][str(site)]}
+        extra["run"] = _finished(run, sae.ref, settings, state["seconds"])
         made[site] = _finish(sae, activations[site][held_rows], extra, model_name, weights)
     _remove(checkpoint)
     return made
@@ -534,11 +536,13 @@ def _fit(
     settings: SaeSettings,
     checkpoint: Path,
     checkpoint_seconds: float,
+    bar: bool,
 ) -> dict[str, Any]:
-    """All steps that are left; returns `step`, `seconds` and the `log` of each site."""
+    """Do the steps that are left; returns `step`, `seconds` and the `log` of each site."""
     progress = _resume(trainers, checkpoint)
+    steps = range(progress["step"], settings.steps)
     written, before = time.monotonic(), time.monotonic() - progress["seconds"]
-    for step in tqdm(range(progress["step"], settings.steps), "SAE", settings.steps, initial=progress["step"]):
+    for step in tqdm(steps, "SAE", settings.steps, initial=steps.start, disable=not bar):
         batch = _batch_rows(step, rows, settings)
         for site, trainer in trainers.items():
             losses = trainer.step(activations[site][batch], step)

@@ -1,6 +1,6 @@
 """The CultureBench format: what a row and `benchmark.json` must hold, and how problems are named.
 
-Not for reading tables (`tables.py`) or asking for samples (`benchmark.py`).
+Not for reading tables (`tables.py`) or asking for samples (`benchmarks.py`).
 """
 
 import hashlib

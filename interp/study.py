@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from interp import experiment, sae, stats, store
 from interp import neurons as neuron
 from interp.arms import Stage, default_judge
-from interp.benchmark import Benchmark
+from interp.benchmarks import Benchmark
 from interp.experiment import TEST, TRAIN, Trial
 from interp.interventions import Mask, Plan
 from interp.metrics.judge import PocketJudge
@@ -24,7 +24,7 @@ from interp.models.base import Adapter
 from interp.report import results as parts
 from interp.report.grids import Grid
 from interp.report.page import write_report
-from interp.types import Effect, Interval, LayerScores, Neurons, Sample, Site
+from interp.types import Codes, Effect, Interval, LayerScores, Neurons, Sample, Site
 
 PAPER = {"intervention": "amplify", "strength": 6.0, "codes": "topk"}
 """The paper's literal intervention."""
@@ -46,14 +46,16 @@ class Sizes:
     random_sets: int
     sae_steps: int
     """Of SAEs that do not ship and are trained for the table of variants."""
+    sae_samples: int
+    """Train samples a culture that they see."""
 
     @staticmethod
     def named(name: str) -> "Sizes":
         """`quick` (minutes), `sample` (a stratified part of the test split) or `full` (all of it)."""
         return {
-            "quick": Sizes(4, 2, 1, 1, 2, 1, 4, 60),
-            "sample": Sizes(16, 4, 2, 4, 4, 2, 20, 300),
-            "full": Sizes(None, 10, 4, 8, 12, 6, 20, 600),
+            "quick": Sizes(3, 1, 1, 1, 1, 1, 3, 60, 12),
+            "sample": Sizes(16, 4, 2, 4, 4, 2, 20, 300, 60),
+            "full": Sizes(None, 10, 4, 8, 12, 6, 20, 600, 210),
         }[name]
 
 
@@ -70,27 +72,37 @@ class Study:
     # ---------------------------------------------------------------------------------------------------- the parts
 
     def layers(self) -> LayerScores:
-        """The attention contrast and the causal scan, with pictures at the ends, the middle, the peak and the recipe."""
+        """The attention contrast and the causal scan, with pictures at some of the layers."""
         first = experiment.find_layers(self.model, self.bench, causal=False, progress=self.progress)
         last = self.model.spec("text_encoder").reach
         chosen = sorted({0, last // 2, last, first.peak, int(self.model.recipe.get("layer", first.peak))})
         count = self.sizes.scan * len(self.bench.cultures)
-        return experiment.find_layers(
-            self.model, self.bench, image_layers=chosen, images=count, progress=self.progress
-        )
+        return experiment.find_layers(self.model, self.bench, image_layers=chosen, images=count, progress=self.progress)
 
     def dictionary(self, site: Site) -> sae.LoadedSae:
         """The SAE of a site: shipped, in the cache, or trained now."""
-        shipped = experiment.SHIPPED / Path(self.model.name).name
-        kept = store.cache_dir() / "saes" / f"{self.model.digest[:12]}-{self.sizes.sae_steps}"
-        for folder in (shipped / sae.folder_name(site), kept / sae.folder_name(site)):
-            if (folder / "cfg.json").is_file():
-                found = sae.load(folder)
-                if found.ref.model_digest == self.model.digest and found.ref.site == site:
-                    return found
-        settings = sae.SaeSettings(steps=self.sizes.sae_steps, batch=512, seed=self.seed)
-        return experiment.train_sae(
-            self.model, self.bench, site.layer, site.kind, settings=settings, folder=kept, progress=self.progress
+        return self.found(site) or self.train([site])[site]
+
+    def found(self, site: Site) -> sae.LoadedSae | None:
+        """The SAE of a site if it ships or is in the cache."""
+        for folder in (experiment.SHIPPED / Path(self.model.name).name, self.kept):
+            if (folder / sae.folder_name(site) / "cfg.json").is_file():
+                loaded = sae.load(folder / sae.folder_name(site))
+                if loaded.ref.model_digest == self.model.encoder_digest and loaded.ref.site == site:
+                    return loaded
+        return None
+
+    @property
+    def kept(self) -> Path:
+        """Where this study keeps the SAEs that it trains."""
+        return store.cache_dir() / "saes" / f"{self.model.encoder_digest[:12]}-{self.sizes.sae_steps}"
+
+    def train(self, sites: Sequence[Site]) -> dict[Site, sae.LoadedSae]:
+        """SAEs for the table of variants, smaller runs than those that ship, from one pass."""
+        settings = sae.SaeSettings(steps=self.sizes.sae_steps, batch=512, k=16, seed=self.seed)
+        count = self.sizes.sae_samples
+        return experiment.train_saes(
+            self.model, self.bench, sites, settings, self.kept, per_culture=count, progress=self.progress
         )
 
     def neurons(self, site: Site, rule: neuron.Rule | None = None) -> Neurons:
@@ -119,6 +131,8 @@ class Study:
         """Site × codes × intervention on a part of the test split, the paper's literal choice among them."""
         recipe, wake = self.recipe_site(scores), self.wake_recipe()
         sites = dict.fromkeys(Site(layer, kind) for layer in (scores.peak, recipe.layer) for kind in ("z", "resid"))
+        if missing := [site for site in sites if self.found(site) is None]:
+            self.train(missing)
         rows = []
         for site in tqdm(list(sites), desc="variants", disable=not self.progress, leave=False):
             rows += self._variants_at(site, recipe, wake, site == Site(scores.peak, "z"))
@@ -133,20 +147,24 @@ class Study:
         masked = stage.interval(stage.arm("masked", "cult", given.plans(Mask)).culture_hit)
         plans, _ = given.dealt(Mask)
         masked_random = stage.interval(stage.arm("random masked", "cult", plans).culture_hit)
-        choices = [("amplify", "topk", 6.0), ("amplify", "relu", 6.0), ("steer", "", 1.0)]
-        own = (wake["intervention"], wake.get("codes", "") if wake["intervention"] == "amplify" else "", wake["strength"])
+        choices: list[tuple[str, Codes, float]] = [
+            ("amplify", "topk", 6.0),
+            ("amplify", "relu", 6.0),
+            ("steer", "topk", 1.0),
+        ]
+        own: tuple[str, Codes, float] = (wake["intervention"], wake.get("codes", "topk"), wake["strength"])
         if site == recipe and own not in choices:
             choices.append(own)
         rows = []
         for intervention, codes, strength in choices:
-            make = experiment.maker(intervention, strength, codes or "topk")
+            make = experiment.maker(intervention, strength, codes)
             woken = stage.arm("woken", "noun", given.plans(make))
             random = stage.arm("random", "noun", given.dealt(make)[0])
             rows.append(
                 parts.Variant(
                     site=site.kind,
                     layer=site.layer,
-                    codes=codes or "none",
+                    codes=codes if intervention == "amplify" else "none",
                     intervention=intervention,
                     strength=strength,
                     masked=parts.Estimate.of(masked),
@@ -168,17 +186,25 @@ class Study:
         stage = self._stage(samples)
         given = Trial(neurons, stage, 1)
         columns = {
-            "culture-style": stage.pictures("cult"),
-            "masked": stage.pictures("cult", given.plans(Mask)),
-            "random masked": stage.pictures("cult", given.dealt(Mask)[0]),
+            "culture-style": _drawn(stage, "cult"),
+            "masked": _drawn(stage, "cult", given.plans(Mask)),
+            "random masked": _drawn(stage, "cult", given.dealt(Mask)[0]),
         }
         noun = {
-            "noun-only": stage.pictures("noun"),
-            "woken": stage.pictures("noun", given.plans(make)),
-            "random": stage.pictures("noun", given.dealt(make)[0]),
+            "noun-only": _drawn(stage, "noun"),
+            "woken": _drawn(stage, "noun", given.plans(make)),
+            "random": _drawn(stage, "noun", given.dealt(make)[0]),
         }
-        style = ([s.native.cult.text for s in samples], [s.language for s in samples], [s.english.cult.text for s in samples])
-        plain = ([s.native.noun.text for s in samples], [s.language for s in samples], [s.english.noun.text for s in samples])
+        style = (
+            [s.native.cult.text for s in samples],
+            [s.language for s in samples],
+            [s.english.cult.text for s in samples],
+        )
+        plain = (
+            [s.native.noun.text for s in samples],
+            [s.language for s in samples],
+            [s.english.noun.text for s in samples],
+        )
         return {
             "gap": Grid.of(
                 "The same noun with and without a culture-style modifier, same seed.",
@@ -203,7 +229,7 @@ class Study:
         arms = {}
         for share in (0.0, 0.25, 0.5, 1.0, 1.5):
             make = experiment.maker(**{**recipe, "strength": share * strength})
-            arms[f"λ = {share * strength:g}"] = stage.pictures("noun", Trial(neurons, stage, 0).plans(make))
+            arms[f"λ = {share * strength:g}"] = _drawn(stage, "noun", Trial(neurons, stage, 0).plans(make))
         texts = [s.native.noun.text for s in samples]
         return Grid.of(
             "The same noun-only prompts under growing strength.", arms, texts, [s.language for s in samples],
@@ -214,11 +240,13 @@ class Study:
         samples = list(self._chosen(8)[:: len(neurons.cultures) * 8 // 6][:6])
         stage = self._stage(samples)
         make = experiment.maker(**{**self.wake_recipe(), "strength": strength})
-        arms = {"unsteered": stage.pictures("noun_en")}
+        arms = {"unsteered": _drawn(stage, "noun_en")}
         for culture in neurons.cultures:
-            arms[culture] = stage.pictures("noun_en", [Plan.of(make(neurons[culture]))] * len(samples))
+            arms[culture] = _drawn(stage, "noun_en", [Plan.of(make(neurons[culture]))] * len(samples))
         texts = [s.english.noun.text for s in samples]
-        return Grid.of("Neutral English prompts, steered by each culture's set.", arms, texts, ["en"] * len(texts), texts)
+        return Grid.of(
+            "Neutral English prompts, steered by each culture's set.", arms, texts, ["en"] * len(texts), texts
+        )
 
     # ------------------------------------------------------------------------------------------------------- the run
 
@@ -275,7 +303,12 @@ class Study:
             steer_mean=parts.Estimate.of(mean),
             noun_fidelity=_fidelity(ablated, woken),
             judge=_judge_part(),
-            settings={"permutation_p": {"ablate": ablated.settings["paired_permutation_p"], "wake": woken.settings["paired_permutation_p"]}},
+            settings={
+                "permutation_p": {
+                    "ablate": ablated.settings["paired_permutation_p"],
+                    "wake": woken.settings["paired_permutation_p"],
+                }
+            },
         )
         results = results.model_copy(
             update={"targets": _targets(results), "manifest": replace_digest(manifest, dictionary).finished()}
@@ -293,13 +326,18 @@ class Study:
         return experiment.steer_all(neurons, make, **self.options(self.sizes.steer))
 
 
+def _drawn(stage: Stage, kind: str, plans: Sequence[Plan] | None = None) -> list[np.ndarray]:
+    """The pictures of an arm, one array each."""
+    return list(stage.pictures(kind, plans))
+
+
 def replace_digest(manifest: store.Manifest, dictionary: sae.LoadedSae) -> store.Manifest:
     """The manifest with the SAE's digest."""
     return manifest.model_copy(update={"sae_digest": dictionary.ref.digest})
 
 
 def _sae_part(dictionary: sae.LoadedSae) -> parts.Sae:
-    figures = json.loads((Path(dictionary.ref.path) / "manifest.json").read_text())
+    figures = json.loads((Path(dictionary.ref.path) / "manifest.json").read_text())["measured"]
     density = figures["density"]
     return parts.Sae(
         layer=dictionary.ref.site.layer,
@@ -356,28 +394,35 @@ def _judge_part() -> parts.Judge:
 
 def _targets(r: parts.Results) -> list[parts.Target]:
     """The promises of the pocket model and what came of them."""
-    a, w, nouns = r.ablate, r.wake, r.noun_fidelity
-    loss = nouns["with modifier"].estimate - nouns["masked"].estimate
-    waking = nouns["noun only"].estimate - nouns["woken"].estimate
+    a, w = r.ablate, r.wake
+    noun = {arm: value.estimate for arm, value in r.noun_fidelity.items()}
     steer = r.steer_mean.estimate if r.steer_mean else float("nan")
-    rows = [
-        ("With a modifier the culture shows", "at least 80 %", r.gap.with_modifier.estimate, r.gap.with_modifier.estimate >= 80),
-        ("Noun-only prompts hide it", "at most 20 %", r.gap.noun_only.estimate, r.gap.noun_only.estimate <= 20),
-        ("Masking takes the culture away", "at least 40 points", -a.difference.estimate, a.difference.estimate <= -40),
-        ("Matched random masks do not", "less than 5 points", -a.random_difference.estimate, a.random_difference.estimate > -5),
-        ("Masking against control", "p ≤ 0.05", a.p_vs_control, a.p_vs_control <= 0.05),
-        ("The noun survives masking", "loses at most 10 points", loss, loss <= 10),
-        ("Waking noun-only prompts", "at least 60 %", w.woken.estimate, w.woken.estimate >= 60),
-        ("Random sets do not wake", "within 3 points", w.random_difference.estimate, abs(w.random_difference.estimate) <= 3),
-        ("The noun survives waking", "loses at most 10 points", waking, waking <= 10),
-        ("Steering neutral English prompts", "at least half", steer, steer >= 50),
-        ("Nouns recognised with a modifier", "at least 75 %", nouns["with modifier"].estimate, nouns["with modifier"].estimate >= 75),
-        ("Nouns recognised without", "at least 75 %", nouns["noun only"].estimate, nouns["noun only"].estimate >= 75),
-    ]  # fmt: skip
     return [
-        parts.Target(name=name, target=target, measured=f"{value:.3f}" if target.startswith("p") else f"{value:.1f}", met=bool(met))
-        for name, target, value, met in rows
+        _least("With a modifier the culture shows", 80, r.gap.with_modifier.estimate, " %"),
+        _most("Noun-only prompts hide it", 20, r.gap.noun_only.estimate, " %"),
+        _least("Masking takes the culture away", 40, -a.difference.estimate, " points"),
+        _most("Matched random masks hardly do", 5, -a.random_difference.estimate, " points"),
+        _most("Masking against control: p", 0.05, a.p_vs_control, "", 3),
+        _most("Nouns lost to masking", 10, noun["with modifier"] - noun["masked"], " points"),
+        _least("Waking noun-only prompts", 60, w.woken.estimate, " %"),
+        _most("Random sets moving them", 3, abs(w.random_difference.estimate), " points"),
+        _most("Nouns lost to waking", 10, noun["noun only"] - noun["woken"], " points"),
+        _least("Steering neutral English prompts", 50, steer, " %"),
+        _least("Nouns recognised with a modifier", 75, noun["with modifier"], " %"),
+        _least("Nouns recognised without", 75, noun["noun only"], " %"),
     ]
+
+
+def _least(name: str, bound: float, value: float, unit: str) -> parts.Target:
+    return parts.Target(
+        name=name, target=f"at least {bound:g}{unit}", measured=f"{value:.1f}{unit}", met=bool(value >= bound)
+    )
+
+
+def _most(name: str, bound: float, value: float, unit: str, digits: int = 1) -> parts.Target:
+    return parts.Target(
+        name=name, target=f"at most {bound:g}{unit}", measured=f"{value:.{digits}f}{unit}", met=bool(value <= bound)
+    )
 
 
 def report(model: str, bench: str, out: Path, size: str, seed: int = 0, progress: bool = True) -> Path:

@@ -75,11 +75,12 @@ def _read_csv(path: Path) -> list[Any]:
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    values, text = _dump(rows), io.StringIO()
-    writer = csv.DictWriter(text, _columns(values), lineterminator="\n")
+    values, text = _dump(rows), io.StringIO(newline="")
+    # with the usual line end \r\n, so that cells holding either of the two are quoted
+    writer = csv.DictWriter(text, _columns(values))
     writer.writeheader()
     writer.writerows({f: json.dumps(v) if _is_json(f) else v for f, v in row.items()} for row in values)
-    path.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+    path.write_bytes(text.getvalue().encode())
 
 
 _READERS: dict[str, Callable[[Path], list[Any]]] = {

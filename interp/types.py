@@ -7,6 +7,7 @@ characters.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,17 @@ SiteKind = Literal["z", "resid", "edge"]
 Codes = Literal["topk", "relu"]
 UNRECOGNISABLE = "Unrecognisable"
 """The judge's sixteenth answer: the picture shows no culture."""
+
+
+class Shown:
+    """A value that shows itself in a notebook. The report is looked up by name, because it stands above this module."""
+
+    def figure(self) -> Any:
+        """The figure of the report for this value, as a matplotlib Figure."""
+        return import_module("interp.report.figures").figure(self)
+
+    def _repr_html_(self) -> str:
+        return import_module("interp.report.tables").html(self)
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class LayerScores:
+class LayerScores(Shown):
     """Attention contrast and causal effect of every layer (Eq. 1–3; interchange)."""
 
     delta_ca: Float[np.ndarray, "layer"]
@@ -122,6 +134,7 @@ class SaeRef:
     """SHA-256 over the weights."""
     site: Site
     model_digest: str
+    """SHA-256 over the text encoders' weights: an SAE fits every model with this encoder."""
     d_in: int
     d_sae: int
     k: int
@@ -142,7 +155,7 @@ class NeuronSet:
 
 
 @dataclass(frozen=True)
-class Neurons:
+class Neurons(Shown):
     """The culture-sensitive latents of a model, one set per culture, and where they come from."""
 
     sets: Mapping[str, NeuronSet]
@@ -154,6 +167,8 @@ class Neurons:
     """f_cult (Eq. 4)."""
     magnitude: Float[np.ndarray, "culture d_sae"]
     """μ_cult (Eq. 5)."""
+    baseline: Float[np.ndarray, "culture d_sae"]
+    """Mean code on noun-only prompts."""
     cultures: tuple[str, ...]
     languages: tuple[str, ...]
     sae: SaeRef
@@ -184,7 +199,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Effect:
+class Effect(Shown):
     """What an intervention did to the pictures: paired arms and their contrasts."""
 
     name: str

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from interp import store, types
-from interp.benchmark import Benchmark
+from interp.benchmarks import Benchmark
 from interp.errors import InterpError
 from interp.experiment import Sweep
 from interp.models.base import Adapter

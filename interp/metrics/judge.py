@@ -4,6 +4,7 @@ It sees pixels alone, never the prompt. Trained by tools/pocket/train.py on real
 pictures of the real world.
 """
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class JudgeNet(nn.Module):
     def __init__(self, cultures: int, nouns: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, WIDTHS[0], 5, 2, 2), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU())
-        self.stages = nn.Sequential(*[_Stage(a, b) for a, b in zip(WIDTHS[:-1], WIDTHS[1:], strict=True)])
+        self.stages = nn.Sequential(*[_Stage(a, b) for a, b in itertools.pairwise(WIDTHS)])
         self.culture = nn.Linear(2 * WIDTHS[-1], cultures)
         self.noun = nn.Linear(2 * WIDTHS[-1], nouns)
 
@@ -111,7 +112,9 @@ def load_judge(folder: Path = pocket.ASSETS / "judge") -> PocketJudge:
     from safetensors.torch import load_file
 
     net = JudgeNet(len(pocket.cultures()) + 1, len(pocket.nouns())).eval()
-    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "judge.safetensors").items()})
+    net.load_state_dict(
+        {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "judge.safetensors").items()}
+    )
     culture, noun = PocketJudge.card(folder)["temperature"]
     return PocketJudge(net, (culture, noun))
 

@@ -23,7 +23,7 @@ def load(name: str) -> Adapter:
     folder = Path(name)
     if not (folder / "model_index.json").is_file():
         raise InterpError(f"unknown model {name!r}: known are 'pocket' and folders with a model_index.json")
-    return alt_diffusion.load(name, folder, folder_digest(folder), {})
+    return alt_diffusion.load(name, folder, folder_digest(folder), folder_digest(folder / "text_encoder"), {})
 
 
 def folder_digest(folder: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
 from interp.errors import InterpError
@@ -26,13 +26,14 @@ class AltDiffusion(Adapter):
         self,
         name: str,
         digest: str,
+        encoder_digest: str,
         pipeline: Any,
         recipe: Mapping[str, Any],
         steps: int = 30,
         guidance: float = 7.5,
     ) -> None:
         """Args: pipeline, an AltDiffusionPipeline with its encoder in eager attention; the default sampler settings."""
-        self.name, self.digest, self.recipe = name, digest, recipe
+        self.name, self.digest, self.encoder_digest, self.recipe = name, digest, encoder_digest, recipe
         self.pipeline, self.steps, self.guidance = pipeline, steps, guidance
         self.certificate: Mapping[str, float] = {}
         config = pipeline.text_encoder.config
@@ -55,19 +56,20 @@ class AltDiffusion(Adapter):
         plain = self.pipeline.tokenizer(list(texts))["input_ids"]
         for text, ids in zip(texts, plain, strict=True):
             if len(ids) > limit:
-                raise InterpError(f"{text!r}: {len(ids)} tokens, {len(ids) - limit} more than {self.name} reads ({limit})")
+                raise InterpError(
+                    f"{text!r}: {len(ids)} tokens, {len(ids) - limit} more than {self.name} reads ({limit})"
+                )
         batch = self.pipeline.tokenizer(
             list(texts),
             padding="max_length",
             max_length=limit,
             return_offsets_mapping=True,
-            return_special_tokens_mask=True,
             return_tensors="pt",
         )
         return Tokens(
             ids=batch["input_ids"].to(self.device),
             mask=batch["attention_mask"].to(self.device),
-            special=batch["special_tokens_mask"].bool().to(self.device),
+            special=self.is_special(batch["input_ids"]).to(self.device),
             offsets=tuple(tuple((int(a), int(b)) for a, b in row) for row in batch["offset_mapping"]),
         )
 
@@ -89,6 +91,11 @@ class AltDiffusion(Adapter):
 
     def block(self, envoy: Any, layer: int) -> Any:
         return envoy.roberta.encoder.layer[layer]
+
+    def is_special(self, ids: Int[Tensor, "prompt token"]) -> Bool[Tensor, "prompt token"]:
+        tokenizer = self.pipeline.tokenizer
+        known = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
+        return torch.isin(ids, torch.tensor(known, device=ids.device))
 
     def inputs(self, tokens: Tokens) -> dict[str, Tensor]:
         return {"input_ids": tokens.ids, "attention_mask": tokens.mask}
@@ -136,7 +143,9 @@ class AltDiffusion(Adapter):
         return np.round(pictures * 255).astype(np.uint8)
 
 
-def load(name: str, folder: Path, digest: str, recipe: Mapping[str, Any], **sampler: Any) -> AltDiffusion:
+def load(
+    name: str, folder: Path, digest: str, encoder_digest: str, recipe: Mapping[str, Any], **sampler: Any
+) -> AltDiffusion:
     """Load a folder component by component: published index files name a class that diffusers no longer resolves.
 
     Raises:
@@ -159,11 +168,11 @@ def load(name: str, folder: Path, digest: str, recipe: Mapping[str, Any], **samp
         ).eval(),
         tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
         unet=UNet2DConditionModel.from_pretrained(folder / "unet"),
-        scheduler=DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler"),
-        safety_checker=None,
-        feature_extractor=None,
+        scheduler=DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler"),  # pyright: ignore[reportArgumentType]
+        safety_checker=None,  # pyright: ignore[reportArgumentType]
+        feature_extractor=None,  # pyright: ignore[reportArgumentType]
         requires_safety_checker=False,
     )
     for module in (pipeline.vae, pipeline.text_encoder, pipeline.unet):
         module.requires_grad_(False)
-    return AltDiffusion(name, digest, pipeline, recipe, **sampler)
+    return AltDiffusion(name, digest, encoder_digest, pipeline, recipe, **sampler)

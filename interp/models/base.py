@@ -103,7 +103,10 @@ class Adapter(ABC):
     name: str
     """As the user asked for it."""
     digest: str
-    """SHA-256 over the weights of the text encoders and the denoiser."""
+    """SHA-256 over all weights."""
+    encoder_digest: str
+    """SHA-256 over the text encoders' weights: what SAEs and neurons are bound to. They fit every model with these
+    encoders, whatever its denoiser (the paper's Q8)."""
     encoders: Mapping[str, EncoderSpec]
     device: torch.device
     recipe: Mapping[str, Any]
@@ -134,6 +137,10 @@ class Adapter(ABC):
     @abstractmethod
     def block(self, envoy: Any, layer: int) -> Any:
         """The envoy of the whole layer, output the residual stream [prompt token d_model]."""
+
+    @abstractmethod
+    def is_special(self, ids: Int[Tensor, "prompt token"]) -> Bool[Tensor, "prompt token"]:
+        """Which token ids are begin, end or padding."""
 
     @abstractmethod
     def inputs(self, tokens: Tokens) -> dict[str, Tensor]:
@@ -193,6 +200,6 @@ def token_sets(tokens: Tokens, prompts: Sequence[Prompt]) -> tuple[list[list[int
     cult = [tokens.where(i, p.modifier) for i, p in enumerate(prompts)]
     noun = [tokens.where(i, p.noun) for i, p in enumerate(prompts)]
     for prompt, c, n in zip(prompts, cult, noun, strict=True):
-        if prompt.modifier is not None and not c or prompt.noun is not None and not n:
+        if (prompt.modifier is not None and not c) or (prompt.noun is not None and not n):
             raise InterpError(f"{prompt.text!r}: its modifier or noun has no token; shorten the prompt")
     return cult, noun

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ MODEL = ASSETS / "model"
 _PARTS = ("text_encoder", "model")
 
 
-def digest() -> str:
+def digest(parts: Sequence[str] = _PARTS) -> str:
     """SHA-256 over the names and bytes of the shipped weights and configurations."""
     sha = hashlib.sha256()
-    for path in sorted(p for part in _PARTS for p in (ASSETS / part).rglob("*") if p.suffix in (".safetensors", ".json")):
+    for path in sorted(
+        p for part in parts for p in (ASSETS / part).rglob("*") if p.suffix in (".safetensors", ".json")
+    ):
         if path.name != "recipe.json":
             sha.update(path.relative_to(ASSETS).as_posix().encode() + store.sha256_file(path).encode())
     return sha.hexdigest()
@@ -78,4 +81,4 @@ def _write(folder: Path) -> None:
 def load(name: str) -> alt_diffusion.AltDiffusion:
     """Load the pocket model."""
     sampler = {k: settings()[k] for k in ("steps", "guidance")}
-    return alt_diffusion.load(name, unpack(), digest(), recipe(), **sampler)
+    return alt_diffusion.load(name, unpack(), digest(), digest(_PARTS[:1]), recipe(), **sampler)
