@@ -1,0 +1,53 @@
+"""Figures: a function for each, and `figure(value)`, which picks the one that fits a value."""
+
+from functools import singledispatch
+
+from matplotlib.figure import Figure
+
+from interp.errors import InterpError
+from interp.report.figures._effects import ablate, arms, gap, steer, sweep, wake
+from interp.report.figures._grids import grid
+from interp.report.figures._layers import layers
+from interp.report.figures._matrices import confusion, off_target, overlap
+from interp.report.figures._neurons import density, elbow, wfs
+from interp.report.grids import Grid
+from interp.report.results import Ablate, DoseResponse, Estimate, Gap, Sweep, Wake
+from interp.types import Effect, LayerScores, Neurons
+
+__all__ = [
+    "ablate", "arms", "confusion", "density", "elbow", "figure", "gap", "grid", "layers", "off_target", "overlap",
+    "steer", "sweep", "wake", "wfs",
+]  # fmt: skip
+
+
+@singledispatch
+def figure(value: object) -> Figure:
+    """The figure that fits a value: LayerScores, Neurons, Effect, a sweep, Grid, or a part of the results.
+
+    Raises:
+        InterpError: there is none for a value of this type.
+    """
+    if isinstance(value, DoseResponse):
+        return sweep(Sweep.of(value))
+    known = ", ".join(kind.__name__ for kind in figure.registry if kind is not object)
+    raise InterpError(f"no figure for a {type(value).__name__}; there is one for {known}")
+
+
+@figure.register
+def _(value: Effect) -> Figure:
+    overall = {arm: Estimate.of(interval) for arm, interval in value.accuracy.items()}
+    by_culture = {arm: {c: Estimate.of(i) for c, i in at.items()} for arm, at in value.per_culture.items()}
+    return arms(overall, by_culture, value.set_shift, value.name)
+
+
+@figure.register
+def _(value: Grid) -> Figure:
+    return grid(value, native=True)
+
+
+figure.register(LayerScores, layers)
+figure.register(Neurons, wfs)
+figure.register(Gap, gap)
+figure.register(Ablate, ablate)
+figure.register(Wake, wake)
+figure.register(Sweep, sweep)
