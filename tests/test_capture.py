@@ -100,9 +100,7 @@ def test_edge_features_equal_a_loop(tiny_model, pairs):
         width = found["v"].shape[-1] // heads
         for c in tokens.where(0, prompt.modifier):
             for n in tokens.where(0, prompt.noun):
-                parts = [
-                    found["a"][0, h, c, n] * found["v"][0, n, h * width : (h + 1) * width] for h in range(heads)
-                ]
+                parts = [found["a"][0, h, c, n] * found["v"][0, n, h * width : (h + 1) * width] for h in range(heads)]
                 rows.append(torch.cat(parts))
     torch.testing.assert_close(got.values[site], torch.stack(rows), atol=1e-6, rtol=0)
 
@@ -118,9 +116,7 @@ def test_attention_blocks_equal_a_loop(tiny_model, pairs):
             want = np.array([[pattern[c, n] for n in noun] for c in cult])
             np.testing.assert_allclose(got.blocks[i][layer], want, atol=1e-6)
             others = [
-                t
-                for t in range(int(tokens.mask.sum()))
-                if not tokens.special[0, t] and t not in cult and t not in noun
+                t for t in range(int(tokens.mask.sum())) if not tokens.special[0, t] and t not in cult and t not in noun
             ]
             context = np.mean([[pattern[t, n] for n in noun] for t in others])
             np.testing.assert_allclose(got.context[i, layer], context, atol=1e-6)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp import Amplify, InterpError, Mask, Plan, Steer, encode, edited
+from interp import Amplify, InterpError, Mask, Plan, Steer, edited, encode
 from interp import sae as saes
 from interp.capture import forward
 from interp.types import Site
@@ -66,7 +66,7 @@ def test_plans_compose_in_order(tiny_model, tiny_neurons):
     assert tuple((a + b) + Plan.of(a)) == (a, b, a)
     sae = saes.resolve(tiny_neurons.sae)
     features = torch.randn(1, 3, sae.ref.d_in)
-    (edit,) = (a + b).edits(tiny_model.digest).values()
+    (edit,) = (a + b).edits(tiny_model.encoder_digest).values()
     want = b.apply(a.apply(features, sae), sae)
     assert torch.equal(edit(features, torch.ones(1, 3, dtype=torch.bool)), want)
 
@@ -122,9 +122,8 @@ def test_refusals(tiny_neurons):
 def test_an_edited_copy_traces_like_encode(tiny_model, tiny_neurons):
     plan = Steer(tiny_neurons["Japan"], 4) + Mask(tiny_neurons["Italy"])
     tokens = tiny_model.tokenise(PROMPTS, "text_encoder")
-    with edited(tiny_model, plan) as encoder:
-        with torch.no_grad(), encoder.trace(**tiny_model.inputs(tokens)):
-            states = encoder.output.projection_state.save()
+    with edited(tiny_model, plan) as encoder, torch.no_grad(), encoder.trace(**tiny_model.inputs(tokens)):
+        states = encoder.output.projection_state.save()
     assert torch.equal(states, encode(tiny_model, PROMPTS, plan).embeds)
     plain = forward(tiny_model, tokens).conditioning.embeds
     assert torch.equal(plain, encode(tiny_model, PROMPTS).embeds)

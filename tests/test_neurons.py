@@ -190,6 +190,7 @@ def test_build_puts_scores_magnitudes_and_baselines_where_they_belong(made: Neur
     np.testing.assert_allclose(made.frequency, [[1, 0.5, 0.5, 0, 0, 0], [0.5, 0.5, 0, 1, 0, 0]])
     np.testing.assert_allclose(made.wfs[1], [1.5, 1.0, 0, 5, 0, 0], rtol=1e-5)
     np.testing.assert_allclose(made.wfs_noun[1], [3, 0, 0, 0.5, 0, 0], rtol=1e-5)
+    np.testing.assert_allclose(made.baseline, [[3, 0.125, 0, 0, 0, 0], [3, 0, 0, 0.5, 0, 0]])
     assert made.settings["k"] == {"Italy": 3, "Japan": 3}
     assert made.settings["dropped"] == {"Italy": [0], "Japan": [0]}
     assert made.settings["codes"] == "topk"

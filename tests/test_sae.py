@@ -80,8 +80,11 @@ def test_encode_and_decode_are_those_of_sae_lens(tmp_path: Path, rescale: bool):
 
 def test_topk_keeps_the_k_largest_positive_codes(tmp_path: Path):
     ours = random_sae(tmp_path)
+    ours = replace(ours, b_enc=ours.b_enc - 8)
     x = torch.randn(50, D_IN)
     z, pre = ours.encode(x), (x - ours.b_dec) @ ours.W_enc + ours.b_enc
+    assert (z >= 0).all()
+    assert {1, 5} <= set((z > 0).sum(1).tolist())
     for codes, values in zip(z, pre, strict=True):
         best = sorted(range(48), key=lambda m: float(-values[m]))[:5]
         assert {m for m in range(48) if codes[m] > 0} == {m for m in best if values[m] > 0}
@@ -100,10 +103,12 @@ def test_relu_codes_are_all_positive_preactivations(tmp_path: Path, rescale: boo
     assert torch.equal(ours.encode(x)[fires], expected[fires])
 
 
-def test_half_precision_features_are_encoded_in_float32(tmp_path: Path):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_features_of_any_precision_are_encoded_in_float32(tmp_path: Path, dtype: torch.dtype):
     ours = random_sae(tmp_path)
-    x = torch.randn(4, D_IN).half()
+    x = torch.randn(4, D_IN).half().to(dtype)
     assert torch.equal(ours.encode(x), ours.encode(x.float()))
+    assert ours.encode(x).dtype == torch.float32
 
 
 def test_reading_does_not_import_sae_lens(tmp_path: Path):
@@ -141,6 +146,9 @@ def test_resolve_finds_the_sae_and_refuses_another(tmp_path: Path, monkeypatch: 
     found = sae.resolve(relative)
     assert found.ref == relative
     assert sae.resolve(relative).W_enc is found.W_enc
+    monkeypatch.chdir("/")
+    monkeypatch.setattr(sae, "_PROJECT", tmp_path)
+    assert sae.resolve(relative).ref == relative
     with pytest.raises(InterpError, match="find the neurons again"):
         sae.resolve(replace(ours.ref, site=Site(4)))
     with pytest.raises(InterpError, match="has changed: asked for digest eeeeeeeeeeee"):

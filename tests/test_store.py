@@ -137,7 +137,7 @@ class TestDigests:
 
     def test_tensors_differ_by_name_type_shape_and_value(self):
         a = np.arange(6.0).reshape(2, 3)
-        others = [{"b": a}, {"a": a.astype(np.float32)}, {"a": a.reshape(3, 2)}, {"a": a + 1}, {"a": a, "b": b""}]
+        others = [{"b": a}, {"a": a.view(np.int64)}, {"a": a.reshape(3, 2)}, {"a": a + 1}, {"a": a, "b": b""}]
         digests = {store.sha256_tensors(t) for t in [{"a": a}, {"a": a.tobytes()}, *others]}
         assert len(digests) == 7
 
@@ -301,7 +301,7 @@ class TestJournal:
 
     def test_other_settings_are_refused_by_name(self, tmp_path: Path):
         Journal(tmp_path / "j", {"seed": 0, "sets": (1, 2)}).record("a", 1)
-        assert "a" in Journal(tmp_path / "j", {"sets": [1, 2], "seed": 0})
+        assert "a" in Journal(tmp_path / "j", {"sets": (1, 2), "seed": 0})
         with pytest.raises(InterpError, match="seed was 0, is 1"):
             Journal(tmp_path / "j", {"seed": 1, "sets": [1, 2]})
 
@@ -311,6 +311,12 @@ class TestJournal:
         with pytest.raises(KeyError, match="recorded already"):
             journal.record("a", 2)
         assert Journal(tmp_path / "j").done("a") == 1
+
+    def test_a_unit_is_on_disk_when_record_returns(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        journal, path, synced = Journal(tmp_path / "j"), tmp_path / "j", []
+        monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_bytes()))
+        journal.record("a", 1)
+        assert [data.splitlines()[-1] for data in synced] == [b'{"key": "a", "value": 1}']
 
     def test_a_killed_process_resumes(self, tmp_path: Path):
         code = (

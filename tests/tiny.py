@@ -65,7 +65,10 @@ def build(folder: Path, pre: bool = True, seed: int = 0) -> Path:
         sample_size=16,
     ).save_pretrained(folder / "vae")
     DPMSolverMultistepScheduler(steps_offset=1).save_pretrained(folder / "scheduler")
-    index = {"_class_name": "AltDiffusionPipeline", "text_encoder": ["alt_diffusion", "RobertaSeriesModelWithTransformation"]}
+    index = {
+        "_class_name": "AltDiffusionPipeline",
+        "text_encoder": ["alt_diffusion", "RobertaSeriesModelWithTransformation"],
+    }
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 
@@ -75,12 +78,15 @@ def load(folder: Path, seed: int = 0, pre: bool = True) -> alt_diffusion.AltDiff
     from interp.models import folder_digest
 
     build(folder, pre, seed)
-    return alt_diffusion.load(str(folder), folder, folder_digest(folder), {}, steps=2, guidance=2.0)
+    return alt_diffusion.load(
+        str(folder), folder, folder_digest(folder), folder_digest(folder / "text_encoder"), {}, steps=2, guidance=2.0
+    )
 
 
 def bench(folder: Path):
     """A small part of the pocket benchmark as a folder of its own."""
-    from interp import benchmark, pocket
+    from interp import benchmarks as benchmark
+    from interp import pocket
 
     rows, seen = [], {}
     for row in pocket.samples():

@@ -9,6 +9,7 @@ on the benchmark's captions and on all CLDR emoji names of the 16 languages, and
 
 import argparse
 import importlib.util
+import itertools
 import json
 import struct
 from pathlib import Path
@@ -41,7 +42,7 @@ class E5File:
         at += 4 * (n + 1)
         self.scores = np.frombuffer(data, "<f4", n, at)
         at += 4 * n
-        self.pieces = [data[at + a : at + b].decode() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        self.pieces = [data[at + a : at + b].decode() for a, b in itertools.pairwise(offsets)]
         at += blob_bytes
         _, normal_bytes = struct.unpack_from("<iI", data, at)
         at += 8 + normal_bytes
@@ -55,7 +56,9 @@ class E5File:
             kind, _size = struct.unpack_from("<BI", data, at)
             offset, bytes_ = struct.unpack_from("<QQ", data, at + 5)
             at += 21
-            self.tensors[name] = np.frombuffer(data, np.uint8 if kind else np.dtype("<f4"), bytes_ // (1 if kind else 4), offset)
+            self.tensors[name] = np.frombuffer(
+                data, np.uint8 if kind else np.dtype("<f4"), bytes_ // (1 if kind else 4), offset
+            )
 
 
 def texts(npm: Path) -> list[str]:

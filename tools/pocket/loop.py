@@ -77,7 +77,12 @@ class Loop:
             losses.append(loss.item())
             self.seconds = before + time.monotonic() - start
             if self.done % every == 0:
-                line = {"step": self.done, "loss": sum(losses) / len(losses), "grad_norm": norm, "seconds": round(self.seconds, 1)}
+                line = {
+                    "step": self.done,
+                    "loss": sum(losses) / len(losses),
+                    "grad_norm": norm,
+                    "seconds": round(self.seconds, 1),
+                }
                 with (self.folder / "log.jsonl").open("a") as log:
                     log.write(json.dumps(line) + "\n")
                 losses = []

@@ -3,7 +3,8 @@
 The stages in order: `vae` (AutoencoderKL on composed pictures), `text` (a low-rank alignment of the frozen
 multilingual-e5-small to the pictures' nouns and cultures, as AltDiffusion aligned its encoder), `unet` (the denoiser on
 the frozen latents and token states), `judge` (culture and noun recognisers), `export` (weights into the package).
-Each stage keeps checkpoints in DIR and goes on where it stopped.
+Each stage keeps checkpoints in DIR and goes on where it stopped; without a checkpoint, `unet` goes on from the weights
+that ship, and takes the autoencoder and the text encoder from them too.
 """
 
 import argparse
@@ -171,7 +172,15 @@ def train_text(work: Path, steps: int, minutes: float | None) -> None:
     model, heads = text_model(), Heads().to(DEVICE)
     if not (work / "text" / "checkpoint.pt").exists():
         whiten(model, ids[:2000].to(DEVICE), mask[:2000].to(DEVICE))
-    loop = Loop(work / "text", {"text": model, "heads": heads}, lr=1.5e-3, steps=steps, minutes=minutes, warmup=50, weight_decay=0.0)
+    loop = Loop(
+        work / "text",
+        {"text": model, "heads": heads},
+        lr=1.5e-3,
+        steps=steps,
+        minutes=minutes,
+        warmup=50,
+        weight_decay=0.0,
+    )
     batch = 128
 
     def step(i: int) -> Tensor:
@@ -264,13 +273,31 @@ def standardise(vae: Any, pictures: Tensor) -> Tensor:
 
 
 def finished_vae(work: Path) -> Any:
-    """The trained autoencoder."""
+    """The trained autoencoder, as trained: its latents are not standardised yet."""
     vae = vae_model()
     return averaged(work / "vae", vae, "vae", list(vae.parameters()))
 
 
+def shipped(name: str, kind: Any) -> Any:
+    """A part of the shipped model, to go on from where no checkpoint is."""
+    return kind.from_pretrained(pocket.ASSETS / "model" / name).float().to(DEVICE)
+
+
+def latents_of(work: Path, pictures: Tensor) -> Tensor:
+    """Standardised latents of all pictures; the shipped autoencoder has the scales folded in."""
+    from diffusers import AutoencoderKL
+
+    if (work / "vae" / "checkpoint.pt").exists():
+        return standardise(finished_vae(work), pictures)
+    vae = shipped("vae", AutoencoderKL).eval()
+    with torch.no_grad():
+        return torch.cat([vae.encode(to_unit(p)).latent_dist.mean.cpu() for p in pictures.split(256)])
+
+
 def finished_text(work: Path) -> Any:
-    """The aligned text encoder."""
+    """The aligned text encoder: of the text stage, or the shipped one."""
+    if not (work / "text" / "checkpoint.pt").exists():
+        return pocket_text.build(pocket.ASSETS / "text_encoder", PROJECT_DIM).to(DEVICE)
     return averaged(work / "text", text_model(), "text", []).eval()
 
 
@@ -288,7 +315,9 @@ def conditioning(work: Path, texts: list[str]) -> Tensor:
             torch.nn.utils.parametrize.remove_parametrizations(module, "weight")
     ids, mask = tokens(texts)
     order = range(0, len(texts), 256)
-    states = [model(ids[i : i + 256].to(DEVICE), mask[i : i + 256].to(DEVICE)).projection_state.cpu() for i in tqdm(order)]
+    states = [
+        model(ids[i : i + 256].to(DEVICE), mask[i : i + 256].to(DEVICE)).projection_state.cpu() for i in tqdm(order)
+    ]
     out = torch.cat([s.to(torch.bfloat16) for s in states])
     torch.save(out, path)
     return out
@@ -296,16 +325,20 @@ def conditioning(work: Path, texts: list[str]) -> Tensor:
 
 def train_unet(work: Path, steps: int, minutes: float | None) -> None:
     """v-prediction; a tenth of the captions are empty, for guidance."""
-    from diffusers import DDPMScheduler
+    from diffusers import DDPMScheduler, UNet2DConditionModel
 
     rows, pictures, picture_of = corpus_pictures()
-    latents = standardise(finished_vae(work), pictures)
+    latents = latents_of(work, pictures)
     texts = ["", *dict.fromkeys(r.text for r in rows)]
     states = conditioning(work, texts)
     number = {t: i for i, t in enumerate(texts)}
     text_of = torch.tensor([number[r.text] for r in rows])
     unet = unet_model()
-    loop = Loop(work / "unet", {"unet": unet}, lr=8e-4, steps=steps, minutes=minutes, ema=0.9985, warmup=300, final=0.01)
+    if not (work / "unet" / "checkpoint.pt").exists() and (pocket.ASSETS / "model" / "unet").exists():
+        unet.load_state_dict(shipped("unet", UNet2DConditionModel).state_dict())
+    loop = Loop(
+        work / "unet", {"unet": unet}, lr=8e-4, steps=steps, minutes=minutes, ema=0.9985, warmup=300, final=0.01
+    )
     scheduler = DDPMScheduler(**noise_schedule())
     batch = 64
 
@@ -404,7 +437,9 @@ def export_judge(work: Path, out: Path) -> None:
     @torch.no_grad()
     def answers(split: str, plain: bool) -> tuple[Any, ...]:
         rows = [r for r in pocket.samples() if r["split"] == split]
-        made = [pocket.compose(r["category"], pocket.PLAIN, r["drawing"], r["key"] + "/plain") for r in rows[::15] if plain]
+        made = [
+            pocket.compose(r["category"], pocket.PLAIN, r["drawing"], r["key"] + "/plain") for r in rows[::15] if plain
+        ]
         pictures = np.stack([pocket.picture(r) for r in rows] + made)
         x = to_unit(torch.from_numpy(pictures).permute(0, 3, 1, 2))
         x = torch.cat([x, vae.decode(vae.encode(x).latent_dist.mean).sample])

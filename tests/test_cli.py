@@ -1,0 +1,76 @@
+"""cli and the public face: one clear line and exit code 2, light imports."""
+
+import subprocess
+import sys
+
+import pytest
+
+from interp import cli
+from interp.errors import InterpError
+
+
+def run(arguments, monkeypatch, capsys):
+    """(exit code, standard error) of a command."""
+    monkeypatch.setattr(sys, "argv", ["interp", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return stop.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["layers", "--model", "no/such/model"], "unknown model 'no/such/model'"),
+        (["layers", "--bench", "no/such/bench"], "no/such/bench"),
+        (["report", "--size", "huge"], "size 'huge'; known: quick, sample, full"),
+        (["sae", "--layer", "4", "--site", "q"], "site 'q'"),
+        (["sae", "--layer", "40"], "layer 40"),
+        (["ablate", "--neurons", "no/such/folder"], "no/such/folder"),
+        (["doctor", "no/such/model"], "unknown model"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(arguments, said, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, error = run(arguments, monkeypatch, capsys)
+    assert code == 2
+    assert said in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_sae_of_another_model_is_refused(tiny_sae, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, error = run(["neurons", "--sae", tiny_sae.ref.path], monkeypatch, capsys)
+    assert code == 2
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_doctor_speaks(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["interp", "doctor"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    assert "torch" in capsys.readouterr().out
+
+
+def test_import_is_light():
+    """`import interp` loads none of the heavy packages."""
+    code = (
+        "import sys, interp; heavy = {'torch', 'nnsight', 'sae_lens', 'diffusers', 'transformers', 'matplotlib'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    import interp
+
+    for name in interp.__all__:
+        assert getattr(interp, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'stear'"):
+        _ = interp.stear
+    assert issubclass(interp.InterpError, ValueError)
+    assert interp.InterpError is InterpError

@@ -1,0 +1,156 @@
+"""experiment: paired arms on a tiny model with a judge that reads pixels."""
+
+import numpy as np
+import pytest
+
+import interp
+from interp import arms, experiment, stats, values
+from interp.errors import InterpError
+from interp.metrics.judge import Verdicts
+from interp.types import UNRECOGNISABLE
+
+
+class PixelJudge:
+    """Names cultures by a checksum of the pixels, so that only the pictures decide."""
+
+    def __init__(self, cultures):
+        self.cultures = cultures
+
+    def __call__(self, pictures):
+        names = [self.cultures[int(p.astype(int).sum()) % len(self.cultures)] for p in pictures]
+        n = len(pictures)
+        return Verdicts(tuple(names), ("ant",) * n, np.zeros((n, 1)), np.zeros((n, 1)))
+
+
+@pytest.fixture(scope="module")
+def options(tiny_model, small_bench):
+    judge = PixelJudge([*small_bench.cultures, UNRECOGNISABLE])
+    return {"model": tiny_model, "bench": small_bench, "judge": judge, "per_culture": 2, "progress": False}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
+
+
+def test_arms_are_paired_and_seeded(tiny_neurons, options):
+    given = experiment.trial(tiny_neurons, 0, **options)
+    first, second = given.stage.pictures("noun"), given.stage.pictures("noun")
+    assert np.array_equal(first, second)
+    assert len({p.tobytes() for p in first}) == len(first)
+    zero = given.stage.pictures("noun", given.plans(lambda s: interp.Steer(s, 0)))
+    assert np.array_equal(zero, first)
+    assert not np.array_equal(given.stage.pictures("noun", given.plans(lambda s: interp.Steer(s, 9))), first)
+
+
+def test_effect_is_what_a_loop_says(tiny_neurons, options):
+    effect = interp.amplify(tiny_neurons, 6, random_control=3, **options)
+    given = experiment.trial(tiny_neurons, 3, **options)
+    judge, cultures = options["judge"], given.stage.cultures
+    for name, plans in (
+        ("baseline", None),
+        ("amplified", given.plans(lambda s: interp.Amplify(s, 6))),
+        ("random", given.dealt(lambda s: interp.Amplify(s, 6))[0]),
+    ):
+        said = judge(given.stage.pictures("noun", plans)).culture
+        hit = np.array([100.0 * (a == c) for a, c in zip(said, cultures, strict=True)])
+        assert np.array_equal(effect.arms[name].culture_hit, hit)
+        assert effect.accuracy[name].estimate == pytest.approx(hit.mean())
+    change = effect.arms["amplified"].culture_hit - effect.arms["baseline"].culture_hit
+    assert effect.difference["amplified"].estimate == pytest.approx(change.mean())
+    assert len(effect.set_shift["random"]) == 3
+    assert 0 < effect.p_vs_control <= 1
+
+
+def test_an_interrupted_arm_goes_on(tiny_neurons, options, monkeypatch):
+    monkeypatch.setattr("interp.generation.IMAGE_BATCH", 8)
+    given = experiment.trial(tiny_neurons, 0, **options)
+    whole = given.stage.arm("baseline", "cult")
+    calls = []
+    images = type(given.stage.model).images
+    monkeypatch.setattr(type(given.stage.model), "images", lambda *a, **k: calls.append(1) or images(*a, **k))
+    again = experiment.trial(tiny_neurons, 0, **options).stage.arm("baseline", "cult")
+    assert not calls
+    assert again.answer == whole.answer
+
+
+def test_controls_are_matched_and_hold_no_culture(tiny_neurons):
+    taken = {i for s in tiny_neurons.sets.values() for i in s.indices}
+    sets = experiment.control_sets(tiny_neurons, "Japan", 5, seed=1)
+    assert [s.indices for s in sets] == [s.indices for s in experiment.control_sets(tiny_neurons, "Japan", 5, seed=1)]
+    for chosen in sets:
+        assert len(chosen.indices) == len(tiny_neurons["Japan"].indices)
+        assert not set(chosen.indices) & taken
+        row = tiny_neurons.cultures.index("Japan")
+        assert chosen.magnitude == tuple(tiny_neurons.magnitude[row][list(chosen.indices)].tolist())
+
+
+def test_sets_are_dealt_evenly(tiny_neurons, options):
+    given = experiment.trial(tiny_neurons, 2, **options)
+    plans, owner = given.dealt(interp.Mask)
+    assert len(plans) == len(given.stage.samples)
+    for culture in set(given.stage.cultures):
+        own = [o for o, c in zip(owner, given.stage.cultures, strict=True) if c == culture]
+        assert sorted(own) == [0, 1]
+
+
+def test_splits_do_not_mix(tiny_model, tiny_sae, tiny_neurons, small_bench, options):
+    with pytest.raises(InterpError, match="selected on split 'detection'"):
+        interp.ablate(tiny_neurons, split="detection", **options)
+    for call in (
+        lambda: interp.find_layers(tiny_model, small_bench, split="test"),
+        lambda: interp.find_neurons(tiny_model, tiny_sae, small_bench, split="test"),
+        lambda: interp.train_sae(tiny_model, small_bench, 1, "resid", split="test"),
+        lambda: interp.tune_strength(tiny_neurons, [1], "amplify", split="test"),
+    ):
+        with pytest.raises(InterpError, match="may not see the test split"):
+            call()
+
+
+def test_neurons_of_another_model_or_benchmark_are_refused(tiny_m9, tiny_neurons, small_bench, options):
+    with pytest.raises(InterpError):
+        interp.ablate(tiny_neurons, **{**options, "model": tiny_m9})
+    with pytest.raises(InterpError, match="found on another benchmark"):
+        interp.ablate(tiny_neurons, **{**options, "bench": small_bench.__class__(
+            small_bench.card, small_bench.folder, "0" * 64, small_bench.rows)})  # fmt: skip
+
+
+def test_sweep_and_off_target(tiny_neurons, options):
+    swept = interp.sweep(tiny_neurons, (0, 2), split="train", **options)
+    assert swept.strengths == (0.0, 2.0)
+    assert swept.best in swept.strengths
+    matrix = interp.off_target(tiny_neurons, **{**options, "per_culture": 1, "cultures": None})
+    assert matrix.shape == (15, 15)
+    assert np.isfinite(matrix).all()
+
+
+def test_steer_draws_pairs(tiny_model, tiny_neurons):
+    done = interp.steer(tiny_neurons, "Japan", ["a house", "a tree"], strength=8, model=tiny_model)
+    assert done.baseline.shape == done.steered.shape
+    assert not np.array_equal(done.baseline, done.steered)
+
+
+def test_values_come_back(tiny_neurons, options, tmp_path):
+    effect = interp.ablate(tiny_neurons, random_control=2, **options)
+    values.save(effect, tmp_path / "effect", values.manifest_of("interp ablate", tiny_neurons))
+    again = values.load(tmp_path / "effect")
+    assert again.accuracy == effect.accuracy
+    for name, arm in effect.arms.items():
+        np.testing.assert_array_equal(again.arms[name].culture_hit, arm.culture_hit)
+    (tmp_path / "effect" / "manifest.json").unlink()
+    with pytest.raises(InterpError, match="no manifest"):
+        values.load(tmp_path / "effect")
+
+
+def test_seeds_depend_on_the_sample_alone():
+    assert arms.seed_of("a") == arms.seed_of("a") != arms.seed_of("b")
+    assert arms.seed_of("a", 1) != arms.seed_of("a", 2)
+
+
+def test_control_test_keeps_its_level():
+    """With no effect, p ≤ 0.05 in about 5 % of experiments, as dealt sets see it."""
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(2000):
+        effects = rng.normal(size=21)
+        hits += stats.control_p(float(effects[0]), effects[1:], "less") <= 0.05
+    assert 0.03 < hits / 2000 < 0.07

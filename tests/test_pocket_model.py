@@ -1,0 +1,61 @@
+"""The shipped model, judge and SAE, measured a little: the figures of the model card hold on a sample."""
+
+import json
+
+import numpy as np
+import pytest
+
+import interp
+from interp import experiment, pocket
+from interp import sae as saes
+from interp.metrics.judge import hits, load_judge
+
+
+@pytest.fixture(scope="module")
+def model():
+    return interp.load("pocket")
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return interp.benchmark("pocket")
+
+
+def test_judge_knows_real_composites(bench):
+    rows = [r for r in pocket.samples() if r["split"] == "test"][::6]
+    said = load_judge()(np.stack([pocket.picture(r) for r in rows]))
+    assert hits(said.culture, [r["culture"] for r in rows]).mean() >= 98
+    assert hits(said.noun, [r["category"] for r in rows]).mean() >= 98
+    plain = load_judge()(np.stack([pocket.compose(r["category"], pocket.PLAIN, 0, r["key"]) for r in rows[:60]]))
+    assert hits(plain.culture, ["Unrecognisable"] * 60).mean() >= 98
+
+
+def test_the_gap_is_there(model, bench):
+    stage = experiment.Stage(model, load_judge(), bench.subset("test", 1, 0).samples("test"), progress=False)
+    assert stage.arm("style", "cult").culture_hit.mean() >= 80
+    assert stage.arm("plain", "noun").culture_hit.mean() <= 20
+
+
+def test_shipped_saes_fit_the_model_and_load_in_sae_lens(model):
+    from sae_lens import SAE
+
+    layer = model.recipe["layer"]
+    for number in (layer - 1, layer, layer + 1):
+        found = interp.load_sae("pocket", number)
+        assert found.ref.model_digest == model.encoder_digest
+        figures = json.loads((experiment.SHIPPED / "pocket" / f"layer_{number:02d}" / "manifest.json").read_text())
+        assert figures["measured"]["explained_variance"] > 0.8
+    plain = SAE.load_from_disk(str(experiment.SHIPPED / "pocket" / f"layer_{layer:02d}"))
+    features = np.random.default_rng(0).normal(size=(4, 384)).astype("float32")
+    import torch
+
+    x = torch.from_numpy(features)
+    ours = saes.load(experiment.SHIPPED / "pocket" / f"layer_{layer:02d}")
+    torch.testing.assert_close(plain.encode(x).float(), ours.encode(x), atol=2e-2, rtol=2e-2)
+
+
+def test_masking_beats_a_random_set(model, bench):
+    neurons = interp.find_neurons(model, interp.load_sae("pocket", model.recipe["layer"]), bench, progress=False)
+    effect = interp.ablate(neurons, random_control=1, per_culture=1, model=model, bench=bench, progress=False)
+    assert effect.difference["masked"].estimate <= -30
+    assert effect.difference["random"].estimate >= -15

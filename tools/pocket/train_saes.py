@@ -1,0 +1,36 @@
+"""Train the SAEs that ship: residual stream, the recipe's layer and its neighbours, float16.
+
+python tools/pocket/train_saes.py --layers 3 4 5
+"""
+
+import argparse
+
+from interp import experiment, load
+from interp.sae import SaeSettings
+
+
+def main() -> None:
+    """Train and store under saes/pocket."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--layers", type=int, nargs="+", required=True)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--k", type=int, default=16)
+    args = parser.parse_args()
+    settings = SaeSettings(steps=args.steps, batch=args.batch, k=args.k)
+    folder = experiment.SHIPPED / "pocket"
+    made = experiment.train_sae(
+        load("pocket"),
+        experiment.benchmark(),
+        args.layers,
+        "resid",
+        settings=settings,
+        folder=folder,
+        weights="float16",
+    )
+    for sae in made.values():
+        print(sae.ref)
+
+
+if __name__ == "__main__":
+    main()
