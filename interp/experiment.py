@@ -570,7 +570,7 @@ def steer(
 ) -> Steered:
     """Steer any prompts by one culture's set (Figure 13); additive, at the recipe's strength if none is named."""
     its_model = _model_of(neurons, model)
-    recipe = its_model.recipe.get("wake", {})
+    recipe = its_model.recipe.get("steer", {})
     chosen = strength if strength is not None else float(recipe.get("strength", 1.0))
     plan = Plan.of(Steer(neurons[culture], chosen))
     fixed = list(seeds if seeds is not None else [seed_of(p) for p in prompts])

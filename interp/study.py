@@ -117,6 +117,10 @@ class Study:
         """The recipe's intervention, or the paper's on a model without one."""
         return dict(self.model.recipe.get("wake", PAPER))
 
+    def steer_recipe(self) -> dict[str, Any]:
+        """What steers a neutral English prompt: the recipe's, or as for waking."""
+        return dict(self.model.recipe.get("steer", self.wake_recipe()))
+
     def options(self, per_culture: int | None) -> dict[str, Any]:
         """What every experiment is given."""
         return {
@@ -214,7 +218,7 @@ class Study:
             "ablate": Grid.of("Masking each culture's neurons, and as many matched random ones.", columns, *style),
             "wake": Grid.of("Noun-only prompts, woken by their own language's neurons.", noun, *plain),
             "sweep": self._sweep_grid(neurons, strength),
-            "steer": self._steer_grid(neurons, strength),
+            "steer": self._steer_grid(neurons),
         }
 
     def _chosen(self, per_culture: int) -> Sequence[Sample]:
@@ -236,10 +240,10 @@ class Study:
             [s.english.noun.text for s in samples],
         )  # fmt: skip
 
-    def _steer_grid(self, neurons: Neurons, strength: float) -> Grid:
+    def _steer_grid(self, neurons: Neurons) -> Grid:
         samples = list(self._chosen(8)[:: len(neurons.cultures) * 8 // 6][:6])
         stage = self._stage(samples)
-        make = experiment.maker(**{**self.wake_recipe(), "strength": strength})
+        make = experiment.maker(**self.steer_recipe())
         arms = {"unsteered": _drawn(stage, "noun_en")}
         for culture in neurons.cultures:
             arms[culture] = _drawn(stage, "noun_en", [Plan.of(make(neurons[culture]))] * len(samples))
@@ -280,7 +284,7 @@ class Study:
             wake.get("codes", "topk"),
             **{**self.options(self.sizes.sweep), "split": TRAIN},
         )
-        steered, mean = self._steered(neurons, wake)
+        steered, mean = self._steered(neurons)
         matrix = experiment.off_target(neurons, **self.options(self.sizes.off_target))
         finished = replace_digest(manifest, dictionary).finished()
         results = parts.Results(
@@ -321,8 +325,8 @@ class Study:
             return [float(s) for s in range(9)]
         return [round(share * float(wake["strength"]), 3) for share in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2)]
 
-    def _steered(self, neurons: Neurons, wake: Mapping[str, Any]) -> tuple[dict[str, Interval], Interval]:
-        make = experiment.maker(**wake)
+    def _steered(self, neurons: Neurons) -> tuple[dict[str, Interval], Interval]:
+        make = experiment.maker(**self.steer_recipe())
         return experiment.steer_all(neurons, make, **self.options(self.sizes.steer))
 
 
