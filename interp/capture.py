@@ -240,9 +240,9 @@ def _edge_features(pattern: Tensor, values: Tensor, pairs: Tensor) -> Float[Tens
 class AttentionBlocks:
     """What of Ā(l) the layer test needs, for each prompt: small blocks, never the whole pattern."""
 
-    blocks: tuple[Float[np.ndarray, "layer cult noun"], ...]
-    """Ā_key(l): modifier token → noun token."""
-    reverse: tuple[Float[np.ndarray, "layer noun cult"], ...]
+    blocks: tuple[Float[np.ndarray, "layer _ _"], ...]
+    """Ā_key(l), [layer, modifier token, noun token]; the counts of tokens differ from prompt to prompt."""
+    reverse: tuple[Float[np.ndarray, "layer _ _"], ...]
     """Noun token → modifier token, for causal encoders."""
     context: Float[np.ndarray, "prompt layer"]
     """Mean attention from non-special, non-noun, non-modifier tokens to the noun; NaN where there are none."""

@@ -83,7 +83,7 @@ def scores(
 class Donors:
     """What is put in place of a culture-style prompt's states, for every pair and site."""
 
-    noun: Mapping[Site, tuple[Float[Tensor, "token d_model"], ...]]
+    noun: Mapping[Site, tuple[Float[Tensor, "_ d_model"], ...]]
     """States of the noun's tokens in the noun-only prompt."""
     modifier: Mapping[Site, tuple[Float[Tensor, "d_model"], ...]]
     """Mean state of the modifier's tokens in the neutral-modifier prompt."""

@@ -256,7 +256,7 @@ def sha256_tensors(tensors: Mapping[str, np.ndarray | bytes]) -> str:
 class Journal:
     """The finished units of a long stage, one JSON line each, so that a run that was killed goes on from there."""
 
-    def __init__(self, path: Path, settings: Mapping[str, JsonValue] | None = None) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any] | None = None) -> None:
         """Open or begin a journal.
 
         Args:

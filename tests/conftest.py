@@ -5,10 +5,14 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
+import hypothesis
 import pytest
 import torch
 
 torch.set_num_threads(2)
+# A busy machine is no failure.
+hypothesis.settings.register_profile("interp", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("interp")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp import Amplify, InterpError, Mask, Plan, Steer, edited, encode
+from interp import Amplify, InterpError, Mask, Plan, Steer, edited, encode, interventions
 from interp import sae as saes
 from interp.capture import forward
 from interp.types import Site
@@ -109,8 +109,8 @@ def test_strengths_are_finite(strength):
 
 def test_refusals(tiny_neurons):
     chosen = tiny_neurons["Japan"]
-    with pytest.raises(InterpError, match="known: zero, mean"):
-        Mask(chosen, "median")
+    with pytest.raises(InterpError, match="to 'median'; known: zero, mean"):
+        interventions._choice("to", "median", ("zero", "mean"))
     with pytest.raises(InterpError, match="known: mask"):
         Plan.from_json('[{"kind": "explode"}]')
     with pytest.raises(InterpError):

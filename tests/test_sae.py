@@ -38,6 +38,10 @@ def planted(tokens: int, seed: int = 0, scale: float = 1.0) -> Tensor:
     return scale * ((dictionary()[which] * size).sum(1) + 10 * torch.ones(D_IN))
 
 
+def noise(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
 def random_sae(path: Path, rescale: bool = False, d_sae: int = 48, k: int = 5) -> LoadedSae:
     rng = torch.Generator().manual_seed(0)
     shapes = {"W_enc": (D_IN, d_sae), "b_enc": (d_sae,), "W_dec": (d_sae, D_IN), "b_dec": (D_IN,)}
@@ -70,7 +74,7 @@ def test_encode_and_decode_are_those_of_sae_lens(tmp_path: Path, rescale: bool):
     ours = random_sae(tmp_path / "sae", rescale)
     sae.save(ours, {}, model_name="tiny")
     theirs, again = SAE.load_from_disk(tmp_path / "sae"), sae.load(tmp_path / "sae")
-    x = torch.randn(2, 7, D_IN, generator=torch.Generator().manual_seed(1))
+    x = noise(2, 7, D_IN)
     z = again.encode(x)
     assert torch.equal(z, theirs.encode(x))
     assert torch.equal(again.decode(z), theirs.decode(z))
@@ -81,7 +85,7 @@ def test_encode_and_decode_are_those_of_sae_lens(tmp_path: Path, rescale: bool):
 def test_topk_keeps_the_k_largest_positive_codes(tmp_path: Path):
     ours = random_sae(tmp_path)
     ours = replace(ours, b_enc=ours.b_enc - 8)
-    x = torch.randn(50, D_IN)
+    x = noise(50, D_IN)
     z, pre = ours.encode(x), (x - ours.b_dec) @ ours.W_enc + ours.b_enc
     assert (z >= 0).all()
     assert {1, 5} <= set((z > 0).sum(1).tolist())
@@ -94,7 +98,7 @@ def test_topk_keeps_the_k_largest_positive_codes(tmp_path: Path):
 @pytest.mark.parametrize("rescale", [False, True])
 def test_relu_codes_are_all_positive_preactivations(tmp_path: Path, rescale: bool):
     ours = random_sae(tmp_path, rescale)
-    x = torch.randn(9, D_IN)
+    x = noise(9, D_IN)
     pre = (x - ours.b_dec) @ ours.W_enc + ours.b_enc
     expected = torch.relu(pre * ours.W_dec.norm(dim=-1) if rescale else pre)
     assert torch.equal(ours.encode(x, "relu"), expected)
@@ -106,7 +110,7 @@ def test_relu_codes_are_all_positive_preactivations(tmp_path: Path, rescale: boo
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_features_of_any_precision_are_encoded_in_float32(tmp_path: Path, dtype: torch.dtype):
     ours = random_sae(tmp_path)
-    x = torch.randn(4, D_IN).half().to(dtype)
+    x = noise(4, D_IN).half().to(dtype)
     assert torch.equal(ours.encode(x), ours.encode(x.float()))
     assert ours.encode(x).dtype == torch.float32
 
@@ -169,7 +173,7 @@ def test_an_sae_of_another_model_is_refused(tmp_path: Path):
 
 
 def test_figures_equal_a_plain_loop(tmp_path: Path):
-    ours, x = random_sae(tmp_path, k=2), torch.randn(200, D_IN)
+    ours, x = random_sae(tmp_path, k=2), noise(200, D_IN)
     z = ours.encode(x)
     out = ours.decode(z).double().numpy()
     mean = x.double().mean(0).numpy()
@@ -189,7 +193,7 @@ def test_figures_equal_a_plain_loop(tmp_path: Path):
 
 
 def test_figures_do_not_depend_on_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    ours, x = random_sae(tmp_path), torch.randn(200, D_IN)
+    ours, x = random_sae(tmp_path), noise(200, D_IN)
     whole = sae.measure(ours, x)
     monkeypatch.setattr(sae, "_CHUNK", 7)
     parts = sae.measure(ours, x)
@@ -219,7 +223,7 @@ def test_float16_on_disk_is_what_was_measured(tmp_path: Path):
 
 def test_parity_measures_what_it_says(tmp_path: Path):
     one = random_sae(tmp_path)
-    x = torch.randn(30, D_IN)
+    x = noise(30, D_IN)
     assert sae.parity(one, one, x) == {"reconstruction": 0.0, "latents": 1.0}
     shifted = replace(one, b_dec=one.b_dec + 0.0, W_dec=one.W_dec * 1.5)
     out, other = one.decode(one.encode(x)), shifted.decode(shifted.encode(x))

@@ -323,7 +323,7 @@ def latents(seed: int, d_sae: int = 300) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TestControls:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(st.integers(0, 1000), st.integers(1, 12), st.booleans())
     def test_what_every_set_must_be(self, seed: int, size: int, matched: bool):
         frequency, magnitude = latents(seed)
