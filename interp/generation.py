@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from interp import capture
 from interp.errors import InterpError
-from interp.interventions import Intervention, Plan
+from interp.interventions import Intervention, Plan, row_edits
 from interp.models.base import Adapter, Conditioning, concatenate
 
 Images = UInt8[np.ndarray, "prompt height width rgb"]
@@ -37,15 +37,12 @@ def encode(
         return capture.encode(model, prompts, Plan.of(plan).edits(model.encoder_digest), encoder, progress)
     if len(plan) != len(prompts):
         raise InterpError(f"{len(prompts)} prompts but {len(plan)} plans; give one plan, or one a prompt")
-    groups: dict[Plan, list[int]] = {}
-    for row, item in enumerate(plan):
-        groups.setdefault(Plan.of(item), []).append(row)
-    parts = [
-        capture.encode(model, [prompts[i] for i in rows], step.edits(model.encoder_digest), encoder, progress)
-        for step, rows in groups.items()
-    ]
-    order = np.argsort(np.concatenate([np.array(rows) for rows in groups.values()]))
-    return concatenate(parts).rows([int(i) for i in order])
+    chosen = [Plan.of(item) for item in plan]
+    parts = []
+    for rows in capture.batches(len(prompts), label="encode", progress=progress):
+        edits = row_edits(chosen[rows.start : rows.stop], model.encoder_digest)
+        parts.append(capture.encode(model, [prompts[i] for i in rows], edits, encoder))
+    return concatenate(parts)
 
 
 def render(

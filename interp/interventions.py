@@ -7,7 +7,7 @@ of 0 and an empty plan are exactly the identity. Not for the denoiser. Notebook:
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -186,6 +186,29 @@ class Plan(_Composable):
             InterpError: an unknown kind of intervention.
         """
         return Plan(tuple(_read(item) for item in json.loads(text)))
+
+
+def row_edits(plans: Sequence[Plan], encoder_digest: str) -> dict[Site, Edit]:
+    """Edits of one batch whose rows have plans of their own, so that they share a trace."""
+    rows: dict[Plan, list[int]] = {}
+    for row, plan in enumerate(plans):
+        if plan:
+            rows.setdefault(plan, []).append(row)
+    at: dict[Site, list[tuple[list[int], Edit]]] = {}
+    for plan, own in rows.items():
+        for site, edit in plan.edits(encoder_digest).items():
+            at.setdefault(site, []).append((own, edit))
+    return {site: _by_rows(parts) for site, parts in at.items()}
+
+
+def _by_rows(parts: list[tuple[list[int], Edit]]) -> Edit:
+    def edit(features: Tensor, special: Bool[Tensor, "prompt token"]) -> Tensor:
+        out = features.clone()
+        for own, part in parts:
+            out[own] = part(features[own], special[own])
+        return out
+
+    return edit
 
 
 def _chain(steps: list[Intervention]) -> Edit:
