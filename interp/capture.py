@@ -79,7 +79,7 @@ def forward(
                 edges[layer] = [model.values(envoy, layer).output.save()]
             if z_site in edits:
                 out = self_attention.output
-                self_attention.output = (_apply(edits[z_site], out[0], real, special), *out[1:])
+                _put(self_attention, (_apply(edits[z_site], out[0], real, special), *out[1:]))
             if z_site in reads:
                 features[z_site] = self_attention.output[0].save()
             if layer in attention:
@@ -88,7 +88,7 @@ def forward(
                 edges[layer].append(self_attention.output[1].save())
             if resid_site in edits:
                 block = model.block(envoy, layer)
-                block.output = _apply(edits[resid_site], block.output, real, special)
+                _put(block, _apply(edits[resid_site], block.output, real, special))
             if resid_site in reads:
                 features[resid_site] = model.block(envoy, layer).output.save()
         if condition:
@@ -101,6 +101,11 @@ def forward(
         {layer: (pattern, value) for layer, (value, pattern) in edges.items()},
         model.condition({encoder: states}, tokens) if condition else None,
     )
+
+
+def _put(module: Any, value: Any) -> None:
+    """Replace a module's output, inside a trace."""
+    module.output = value
 
 
 def _apply(edit: Edit, features: Tensor, real: Tensor, special: Tensor) -> Tensor:
