@@ -16,7 +16,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/pyright
+	$(BIN)/pyright -p pyproject.toml
 
 notebooks: $(READY)  # build and run every .ipynb from its percent script
 	$(BIN)/jupytext --to ipynb --execute notebooks/*.py
