@@ -20,6 +20,8 @@ from PIL import Image
 ASSETS = Path(__file__).parent / "assets" / "pocket"
 SIDE = 64
 """Width and height of a picture, in pixels."""
+DRAWING = 48
+"""Width and height of a drawing, which lies in the middle."""
 SETS = ("noto", "twemoji")
 PLAIN = "plain"
 """The culture of a picture with no flag."""
@@ -83,16 +85,14 @@ def compose(noun: str, culture: str, drawing: int, key: str) -> Pixels:
         noun: identifier of the noun.
         culture: one of `cultures()`, or `PLAIN`.
         drawing: 0 for Noto, 1 for Twemoji.
-        key: names the picture; position, size and light follow from it.
+        key: names the picture; the ground's position, colour and light follow from it.
     """
     index = next(i for i, n in enumerate(recipe()["nouns"]) if n["id"] == noun)
-    size = recipe()["drawing_sizes"][_draw(key + "/size", 3)]
-    tile = _tile(f"{SETS[drawing]}-{size}", index, size, 20).astype(np.int32)
-    top = (SIDE - size) // 2 + _draw(key + "/y", 5) - 2
-    left = (SIDE - size) // 2 + _draw(key + "/x", 5) - 2
+    tile = _tile(SETS[drawing], index, DRAWING, 20).astype(np.int32)
+    inside = slice((SIDE - DRAWING) // 2, (SIDE + DRAWING) // 2)
     picture = _ground(culture, key).copy()
-    alpha, under = tile[..., 3:], picture[top : top + size, left : left + size]
-    picture[top : top + size, left : left + size] = (alpha * tile[..., :3] + (255 - alpha) * under + 127) // 255
+    alpha, under = tile[..., 3:], picture[inside, inside]
+    picture[inside, inside] = (alpha * tile[..., :3] + (255 - alpha) * under + 127) // 255
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 

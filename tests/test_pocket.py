@@ -255,9 +255,9 @@ def slow_ground(culture, key, x, y):
 def slow_compose(noun, culture, drawing, key, points):
     """Some pixels of a picture, one at a time."""
     index = [n["id"] for n in pocket.recipe()["nouns"]].index(noun)
-    size = (40, 44, 48)[number(key + "/size", 3)]
-    left, top = ((64 - size) // 2 + number(key + f"/{axis}", 5) - 2 for axis in "xy")
-    name = f"{('noto', 'twemoji')[drawing]}-{size}"
+    size = 48
+    left = top = 8
+    name = ("noto", "twemoji")[drawing]
     out = []
     for x, y in points:
         pixel = slow_ground(culture, key, x, y)
@@ -287,7 +287,7 @@ def test_the_two_drawings_and_two_keys_differ():
 
 
 def test_a_changed_drawing_is_refused(monkeypatch):
-    wrong = pocket.recipe()["sheets"] | {"noto-40": "0" * 64}
+    wrong = pocket.recipe()["sheets"] | {"noto": "0" * 64}
     monkeypatch.setattr(pocket, "recipe", lambda: {"sheets": wrong})
-    with pytest.raises(ValueError, match=r"noto-40\.png: its pixels are not those of recipe\.json"):
-        pocket._sheet.__wrapped__("noto-40")
+    with pytest.raises(ValueError, match=r"noto\.png: its pixels are not those of recipe\.json"):
+        pocket._sheet.__wrapped__("noto")

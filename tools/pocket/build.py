@@ -5,7 +5,7 @@
     pip install resvg-py
     python tools/pocket/build.py --npm node_modules
 
-Writes `interp/assets/pocket/drawings/*.png` (one sheet per set and size, one sheet of flags) and
+Writes `interp/assets/pocket/drawings/*.png` (one sheet per set, one of flags) and
 `interp/assets/pocket/recipe.json`. What is rendered here is what ships; users never need these packages.
 """
 
@@ -33,7 +33,6 @@ from vocabulary import (
 
 from interp import pocket
 
-SIZES = (40, 44, 48)
 FLAG = 72
 ASSETS = Path(__file__).parents[2] / "interp" / "assets" / "pocket"
 LANGUAGES = [*(language for language, _ in CULTURES.values()), "en"]
@@ -152,8 +151,7 @@ def main() -> None:
     for family, view in (("noto", "0 0 128 128"), ("twemoji", "0 0 36 36")):
         bodies, chars = icon_names(npm, family)
         large = [svg(bodies[code(n["emoji"], chars)], 192, view) for n in nouns]
-        for size in SIZES:
-            sheets[f"{family}-{size}"] = sheet([sticker(d, size) for d in large])
+        sheets[family] = sheet([sticker(d, pocket.DRAWING) for d in large])
     bodies, chars = icon_names(npm, "twemoji")
     flags = [
         # Twemoji flags lie in rows 5 to 31 of a 36-unit square, with rounded corners that the margin crops
@@ -166,7 +164,7 @@ def main() -> None:
 
     recipe = {
         "name": "pocket",
-        "version": "1.0",
+        "version": "1.1",
         "licence": "CC-BY-4.0",
         "seed": 2026,
         "languages": LANGUAGES,
@@ -184,7 +182,6 @@ def main() -> None:
         ],
         "frames": FRAMES,
         "neutral": NEUTRAL,
-        "drawing_sizes": SIZES,
         "sheets": {
             name: hashlib.sha256(np.asarray(image).tobytes()).hexdigest() for name, image in sorted(sheets.items())
         },

@@ -3,8 +3,8 @@
 The stages in order: `vae` (AutoencoderKL on composed pictures), `text` (a low-rank alignment of the frozen
 multilingual-e5-small to the pictures' nouns and cultures, as AltDiffusion aligned its encoder), `unet` (the denoiser on
 the frozen latents and token states), `judge` (culture and noun recognisers), `export` (weights into the package).
-Each stage keeps checkpoints in DIR and goes on where it stopped; without a checkpoint, `unet` goes on from the weights
-that ship, and takes the autoencoder and the text encoder from them too.
+Each stage keeps checkpoints in DIR and goes on where it stopped. What has no checkpoint in DIR is taken from the
+weights that ship: `unet` goes on from them, and `export` leaves those parts as they are.
 """
 
 import argparse
@@ -170,7 +170,7 @@ def train_text(work: Path, steps: int, minutes: float | None) -> None:
     nouns, cultures = labels(rows)
     ids, mask = tokens([r.text for r in rows])
     model, heads = text_model(), Heads().to(DEVICE)
-    if not (work / "text" / "checkpoint.pt").exists():
+    if not trained(work, "text"):
         whiten(model, ids[:2000].to(DEVICE), mask[:2000].to(DEVICE))
     loop = Loop(
         work / "text",
@@ -224,10 +224,11 @@ def noise_schedule() -> dict[str, Any]:
 
 
 def unet_model() -> Any:
-    """The denoiser on 8×8 latents."""
+    """The denoiser on 8×8 latents, with plain matrix attention: at 64 tokens it is faster than a fused kernel."""
     from diffusers import UNet2DConditionModel
+    from diffusers.models.attention_processor import AttnProcessor
 
-    return UNet2DConditionModel(
+    model = UNet2DConditionModel(
         sample_size=8,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
@@ -239,6 +240,8 @@ def unet_model() -> Any:
         attention_head_dim=8,
         norm_num_groups=16,
     ).to(DEVICE)
+    model.set_attn_processor(AttnProcessor())
+    return model
 
 
 def averaged(folder: Path, model: Any, name: str, trainable: list[Any]) -> Any:
@@ -272,31 +275,38 @@ def standardise(vae: Any, pictures: Tensor) -> Tensor:
     return encode()
 
 
+def trained(work: Path, stage: str) -> bool:
+    """Whether a stage has a checkpoint here; else its part is the shipped one."""
+    return (work / stage / "checkpoint.pt").exists()
+
+
+def shipped(name: str, kind: Any) -> Any:
+    """A part of the shipped model."""
+    return kind.from_pretrained(pocket.ASSETS / "model" / name).float().to(DEVICE)
+
+
 def finished_vae(work: Path) -> Any:
-    """The trained autoencoder, as trained: its latents are not standardised yet."""
+    """The autoencoder: as trained, its latents not standardised yet, or the shipped one, with the scales folded in."""
+    from diffusers import AutoencoderKL
+
+    if not trained(work, "vae"):
+        return shipped("vae", AutoencoderKL).eval().requires_grad_(False)
     vae = vae_model()
     return averaged(work / "vae", vae, "vae", list(vae.parameters()))
 
 
-def shipped(name: str, kind: Any) -> Any:
-    """A part of the shipped model, to go on from where no checkpoint is."""
-    return kind.from_pretrained(pocket.ASSETS / "model" / name).float().to(DEVICE)
-
-
 def latents_of(work: Path, pictures: Tensor) -> Tensor:
-    """Standardised latents of all pictures; the shipped autoencoder has the scales folded in."""
-    from diffusers import AutoencoderKL
-
-    if (work / "vae" / "checkpoint.pt").exists():
-        return standardise(finished_vae(work), pictures)
-    vae = shipped("vae", AutoencoderKL).eval()
+    """Standardised latents of all pictures."""
+    vae = finished_vae(work)
+    if trained(work, "vae"):
+        return standardise(vae, pictures)
     with torch.no_grad():
         return torch.cat([vae.encode(to_unit(p)).latent_dist.mean.cpu() for p in pictures.split(256)])
 
 
 def finished_text(work: Path) -> Any:
     """The aligned text encoder: of the text stage, or the shipped one."""
-    if not (work / "text" / "checkpoint.pt").exists():
+    if not trained(work, "text"):
         return pocket_text.build(pocket.ASSETS / "text_encoder", PROJECT_DIM).to(DEVICE)
     return averaged(work / "text", text_model(), "text", []).eval()
 
@@ -334,7 +344,7 @@ def train_unet(work: Path, steps: int, minutes: float | None) -> None:
     number = {t: i for i, t in enumerate(texts)}
     text_of = torch.tensor([number[r.text] for r in rows])
     unet = unet_model()
-    if not (work / "unet" / "checkpoint.pt").exists() and (pocket.ASSETS / "model" / "unet").exists():
+    if not trained(work, "unet") and (pocket.ASSETS / "model" / "unet").exists():
         unet.load_state_dict(shipped("unet", UNet2DConditionModel).state_dict())
     loop = Loop(
         work / "unet", {"unet": unet}, lr=8e-4, steps=steps, minutes=minutes, ema=0.9985, warmup=300, final=0.01
@@ -414,6 +424,9 @@ def low_rank_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
+WEIGHTS = "judge.safetensors"
+
+
 def fitted_temperature(logits: Tensor, truth: Tensor) -> float:
     """The temperature of least cross-entropy."""
     grid = torch.logspace(-1, 1, 81)
@@ -423,14 +436,16 @@ def fitted_temperature(logits: Tensor, truth: Tensor) -> float:
 
 def export_judge(work: Path, out: Path) -> None:
     """Half-precision judge with temperatures fitted on the detection split and figures of the test split."""
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
 
     from interp.metrics.judge import JudgeNet
 
     out.mkdir(parents=True, exist_ok=True)
-    net = averaged(work / "judge", JudgeNet(len(pocket.cultures()) + 1, len(pocket.nouns())), "judge", [])
-    state = {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}
-    save_file(state, out / "judge.safetensors")
+    net = JudgeNet(len(pocket.cultures()) + 1, len(pocket.nouns())).eval().requires_grad_(False)
+    if trained(work, "judge"):
+        averaged(work / "judge", net, "judge", [])
+        save_file({k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}, out / WEIGHTS)
+    state = load_file(out / WEIGHTS)
     net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     vae = finished_vae(work)
 
@@ -473,18 +488,21 @@ def export_judge(work: Path, out: Path) -> None:
 
 
 def export(work: Path, steps: int, minutes: float | None) -> None:
-    """Write the shipped weights in half precision."""
+    """Write what was trained here in half precision, and the judge's figures."""
     from diffusers import DPMSolverMultistepScheduler
     from safetensors.torch import save_file
 
     assets = pocket.ASSETS
-    text = torch.load(work / "text" / "checkpoint.pt", weights_only=True)["modules"]["text"]
-    save_file(low_rank_tensors(text), assets / "text_encoder" / "alignment.safetensors")
-    vae = finished_vae(work)
-    standardise(vae, corpus_pictures()[1])
-    vae.half().save_pretrained(assets / "model" / "vae")
-    unet = unet_model()
-    averaged(work / "unet", unet, "unet", list(unet.parameters())).half().save_pretrained(assets / "model" / "unet")
+    if trained(work, "text"):
+        text = torch.load(work / "text" / "checkpoint.pt", weights_only=True)["modules"]["text"]
+        save_file(low_rank_tensors(text), assets / "text_encoder" / "alignment.safetensors")
+    if trained(work, "vae"):
+        vae = finished_vae(work)
+        standardise(vae, corpus_pictures()[1])
+        vae.half().save_pretrained(assets / "model" / "vae")
+    if trained(work, "unet"):
+        unet = unet_model()
+        averaged(work / "unet", unet, "unet", list(unet.parameters())).half().save_pretrained(assets / "model" / "unet")
     DPMSolverMultistepScheduler(**noise_schedule()).save_pretrained(assets / "model" / "scheduler")
     settings = {"project_dim": PROJECT_DIM, "max_tokens": MAX_TOKENS, "steps": 16, "guidance": 3.0}
     (assets / "model" / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
