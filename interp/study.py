@@ -26,6 +26,8 @@ from interp.report.grids import Grid
 from interp.report.page import write_report
 from interp.types import Codes, Effect, Interval, LayerScores, Neurons, Sample, Site
 
+HELD_OUT = "cross_domain"
+"""The split of nouns outside the benchmark."""
 PAPER = {"intervention": "amplify", "strength": 6.0, "codes": "topk"}
 """The paper's literal intervention."""
 
@@ -41,6 +43,8 @@ class Sizes:
     """Neutral English prompts, taken from so many samples a culture; each is drawn under all 15 sets."""
     off_target: int
     variants: int
+    held_out: int | None
+    """Nouns outside the benchmark."""
     scan: int
     """Pictures of the causal scan."""
     random_sets: int
@@ -53,9 +57,9 @@ class Sizes:
     def named(name: str) -> "Sizes":
         """`quick` (minutes), `sample` (a stratified part of the test split) or `full` (all of it)."""
         return {
-            "quick": Sizes(3, 1, 1, 1, 1, 1, 3, 60, 12),
-            "sample": Sizes(16, 4, 2, 4, 4, 2, 20, 300, 60),
-            "full": Sizes(None, 10, 4, 8, 12, 6, 20, 600, 210),
+            "quick": Sizes(3, 1, 1, 1, 1, 1, 1, 3, 60, 12),
+            "sample": Sizes(16, 4, 2, 4, 4, 4, 2, 20, 300, 60),
+            "full": Sizes(None, 10, 4, 8, 12, None, 6, 20, 600, 210),
         }[name]
 
 
@@ -181,12 +185,41 @@ class Study:
             )
         return rows
 
+    def held_out(self, neurons: Neurons) -> tuple[dict[str, parts.Estimate], dict[str, Grid]]:
+        """Waking nouns outside the benchmark, and a picture of them; nothing where the benchmark has none."""
+        if HELD_OUT not in self.bench.splits:
+            return {}, {}
+        options = self.options(self.sizes.held_out) | {"split": HELD_OUT}
+        given, make = experiment.trial(neurons, **options), experiment.maker(**self.wake_recipe())
+        stage = given.stage
+        arms = {
+            "with modifier": stage.arm("held out, with modifier", "cult"),
+            "noun only": stage.arm("held out", "noun"),
+            "woken": stage.arm("held out, woken", "noun", given.plans(make)),
+        }
+        rates = {k: parts.Estimate.of(stage.interval(a.culture_hit)) for k, a in arms.items()}
+        samples = _different_nouns(self.bench.samples(HELD_OUT), neurons.cultures)
+        stage = self._stage(samples)
+        pictures = {
+            "noun-only": _drawn(stage, "noun"),
+            "woken": _drawn(stage, "noun", Trial(neurons, stage, 0).plans(make)),
+            "culture-style": _drawn(stage, "cult"),
+        }
+        grid = Grid.of(
+            "Nouns outside the benchmark: what the model makes of them, and the culture it is woken to.",
+            pictures,
+            [s.native.noun.text for s in samples],
+            [s.language for s in samples],
+            [s.english.noun.text for s in samples],
+        )
+        return rates, {"heldout": grid}
+
     # ----------------------------------------------------------------------------------------------------- pictures
 
     def grids(self, neurons: Neurons, strength: float) -> dict[str, Grid]:
         """Pictures of the same prompts and seeds, baseline beside arms."""
         make = experiment.maker(**self.wake_recipe())
-        samples = [next(s for s in self._chosen(8) if s.culture == c) for c in neurons.cultures]
+        samples = _different_nouns(self._chosen(8), neurons.cultures)
         stage = self._stage(samples)
         given = Trial(neurons, stage, 1)
         columns = {
@@ -228,7 +261,7 @@ class Study:
         return Stage(self.model, default_judge(self.bench), tuple(samples), self.seed, progress=False)
 
     def _sweep_grid(self, neurons: Neurons, strength: float) -> Grid:
-        samples = [next(s for s in self._chosen(8) if s.culture == c) for c in neurons.cultures[::3]]
+        samples = _different_nouns(self._chosen(8), neurons.cultures[::3])
         stage, recipe = self._stage(samples), self.wake_recipe()
         arms = {}
         for share in (0.0, 0.25, 0.5, 1.0, 1.5):
@@ -286,6 +319,7 @@ class Study:
         )
         steered, mean = self._steered(neurons)
         matrix = experiment.off_target(neurons, **self.options(self.sizes.off_target))
+        unseen, unseen_grid = self.held_out(neurons)
         finished = replace_digest(manifest, dictionary).finished()
         results = parts.Results(
             model=self.model.name,
@@ -305,6 +339,7 @@ class Study:
             sweep=_sweep_part(swept, float(wake["strength"])),
             steer={c: parts.Estimate.of(i) for c, i in steered.items()},
             steer_mean=parts.Estimate.of(mean),
+            held_out=unseen,
             noun_fidelity=_fidelity(ablated, woken),
             judge=_judge_part(),
             settings={
@@ -317,7 +352,8 @@ class Study:
         results = results.model_copy(
             update={"targets": _targets(results), "manifest": replace_digest(manifest, dictionary).finished()}
         )
-        return write_report(results, self.grids(neurons, float(wake["strength"])), scores, neurons, out)
+        grids = self.grids(neurons, float(wake["strength"])) | unseen_grid
+        return write_report(results, grids, scores, neurons, out)
 
     def _strengths(self, wake: Mapping[str, Any]) -> list[float]:
         """The paper's 0 to 8 for amplification; for steering, parts and multiples of the recipe's strength."""
@@ -328,6 +364,16 @@ class Study:
     def _steered(self, neurons: Neurons) -> tuple[dict[str, Interval], Interval]:
         make = experiment.maker(**self.steer_recipe())
         return experiment.steer_all(neurons, make, **self.options(self.sizes.steer))
+
+
+def _different_nouns(samples: Sequence[Sample], cultures: Sequence[str]) -> list[Sample]:
+    """One sample a culture, each of another noun while there are enough."""
+    chosen: list[Sample] = []
+    for culture in cultures:
+        own = [s for s in samples if s.culture == culture]
+        taken = {s.category for s in chosen}
+        chosen.append(next((s for s in own if s.category not in taken), own[0]))
+    return chosen
 
 
 def _drawn(stage: Stage, kind: str, plans: Sequence[Plan] | None = None) -> list[np.ndarray]:

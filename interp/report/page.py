@@ -40,8 +40,8 @@ SECTIONS: Final = {
     "paper": "The paper",
     "provenance": "Provenance",
 }
-PICTURED: Final = ("gap", "ablate", "wake", "sweep", "steer")
-"""Sections that take picture grids; a grid's key is the section's name, or that and `-` and more."""
+PICTURED: Final = ("gap", "ablate", "wake", "sweep", "steer", "heldout")
+"""Parts that take picture grids; a grid's key is the section's name, or that and `-` and more."""
 STEER_GOAL: Final = 50.0
 """At least half of the pictures: the line in the figure of steering."""
 _PAPER: Final = Table(
@@ -66,8 +66,8 @@ def write_report(
 
     Args:
         results: what was measured, with its manifest.
-        pictures: picture grids by section: `gap`, `ablate`, `wake`, `sweep`, `steer`, each also with a suffix as in
-            `wake-arabic`; grids of any other name come under “More pictures”.
+        pictures: picture grids by part: `gap`, `ablate`, `wake`, `heldout`, `sweep`, `steer`, each also with a suffix
+            as in `wake-arabic`; grids of any other name come under “More pictures”.
         layer_scores: the scores that `results.layers` are of.
         neurons: the neurons that `results.neurons` are of.
         out: the folder; made when missing.
@@ -192,6 +192,7 @@ def _tables(results: Results) -> dict[str, Table]:
             {"own set driven": waking.difference, "random sets": waking.random_difference}
         ),
         "wake_culture": tables.by_culture(waking.per_culture),
+        "held_out": tables.estimates(r.held_out),
         "sweep": tables.doses(r.sweep),
         "steer": tables.estimates(steered),
         "judge": tables.estimates(judged),

@@ -37,6 +37,8 @@ class Results(Part):
     noun_fidelity: dict[str, Estimate]
     """How often the noun is still recognised, by arm."""
     steer_mean: Estimate | None = None
+    held_out: dict[str, Estimate] = Field(default_factory=dict)
+    """Nouns that neither the model nor the selection saw: how often the culture shows, by arm (Table 6)."""
     neuron_curves: dict[str, Curve] = Field(default_factory=dict)
     neuron_overlap: Matrix | None = None
     """Jaccard index of two cultures' sets."""
