@@ -23,7 +23,7 @@ Features = Float[Tensor, "prompt token d_model"]
 Mask = Bool[Tensor, "prompt token"]
 Edit = Callable[[Features, Mask], Features]
 """A pure function of (features, special-token mask); special tokens are begin, end and padding."""
-BATCH = 64
+BATCH = 128
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ def encode(
 ) -> Conditioning:
     """Encode prompts under one plan, or one plan a prompt; the negative branch is never edited.
 
+    A prompt that comes again under the same plan is encoded once.
+
     Raises:
         InterpError: as many plans as prompts are needed; a prompt is too long; an SAE is another model's.
     """
@@ -38,11 +40,16 @@ def encode(
     if len(plan) != len(prompts):
         raise InterpError(f"{len(prompts)} prompts but {len(plan)} plans; give one plan, or one a prompt")
     chosen = [Plan.of(item) for item in plan]
+    if not prompts:
+        raise InterpError("no prompts to encode")
+    pairs = list(zip(prompts, chosen, strict=True))
+    place = {pair: n for n, pair in enumerate(dict.fromkeys(pairs))}
+    different = list(place)
     parts = []
-    for rows in capture.batches(len(prompts), label="encode", progress=progress):
-        edits = row_edits(chosen[rows.start : rows.stop], model.encoder_digest)
-        parts.append(capture.encode(model, [prompts[i] for i in rows], edits, encoder))
-    return concatenate(parts)
+    for rows in capture.batches(len(different), label="encode", progress=progress):
+        texts, plans = zip(*different[rows.start : rows.stop], strict=True)
+        parts.append(capture.encode(model, texts, row_edits(plans, model.encoder_digest), encoder))
+    return concatenate(parts).rows([place[pair] for pair in pairs])
 
 
 def render(

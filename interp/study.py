@@ -3,31 +3,25 @@
 Every stage keeps what it finished in the cache, so that an interrupted run goes on where it stopped.
 """
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm.auto import tqdm
 
-from interp import experiment, sae, stats, store
+from interp import experiment, findings, sae, store
 from interp import neurons as neuron
-from interp.arms import Stage, default_judge
+from interp.album import HELD_OUT, Album
 from interp.benchmarks import Benchmark
-from interp.experiment import TEST, TRAIN, Trial
-from interp.interventions import Mask, Plan
-from interp.metrics.judge import PocketJudge
+from interp.experiment import TEST, TRAIN
+from interp.interventions import Mask
 from interp.models.base import Adapter
 from interp.report import results as parts
-from interp.report.grids import Grid
 from interp.report.page import write_report
-from interp.types import Codes, Effect, Interval, LayerScores, Neurons, Sample, Site
+from interp.types import Codes, Interval, LayerScores, Neurons, Site
 
-HELD_OUT = "cross_domain"
-"""The split of nouns outside the benchmark."""
 PAPER = {"intervention": "amplify", "strength": 6.0, "codes": "topk"}
 """The paper's literal intervention."""
 
@@ -185,105 +179,18 @@ class Study:
             )
         return rows
 
-    def held_out(self, neurons: Neurons) -> tuple[dict[str, parts.Estimate], dict[str, Grid]]:
-        """Waking nouns outside the benchmark, and a picture of them; nothing where the benchmark has none."""
+    def held_out(self, neurons: Neurons) -> dict[str, parts.Estimate]:
+        """Waking nouns outside the benchmark (Table 6); nothing where the benchmark has none."""
         if HELD_OUT not in self.bench.splits:
-            return {}, {}
-        options = self.options(self.sizes.held_out) | {"split": HELD_OUT}
-        given, make = experiment.trial(neurons, **options), experiment.maker(**self.wake_recipe())
-        stage = given.stage
+            return {}
+        given = experiment.trial(neurons, split=HELD_OUT, **self.options(self.sizes.held_out))
+        stage, make = given.stage, experiment.maker(**self.wake_recipe())
         arms = {
             "with modifier": stage.arm("held out, with modifier", "cult"),
             "noun only": stage.arm("held out", "noun"),
             "woken": stage.arm("held out, woken", "noun", given.plans(make)),
         }
-        rates = {k: parts.Estimate.of(stage.interval(a.culture_hit)) for k, a in arms.items()}
-        samples = _different_nouns(self.bench.samples(HELD_OUT), neurons.cultures)
-        stage = self._stage(samples)
-        pictures = {
-            "noun-only": _drawn(stage, "noun"),
-            "woken": _drawn(stage, "noun", Trial(neurons, stage, 0).plans(make)),
-            "culture-style": _drawn(stage, "cult"),
-        }
-        grid = Grid.of(
-            "Nouns outside the benchmark: what the model makes of them, and the culture it is woken to.",
-            pictures,
-            [s.native.noun.text for s in samples],
-            [s.language for s in samples],
-            [s.english.noun.text for s in samples],
-        )
-        return rates, {"heldout": grid}
-
-    # ----------------------------------------------------------------------------------------------------- pictures
-
-    def grids(self, neurons: Neurons, strength: float) -> dict[str, Grid]:
-        """Pictures of the same prompts and seeds, baseline beside arms."""
-        make = experiment.maker(**self.wake_recipe())
-        samples = _different_nouns(self._chosen(8), neurons.cultures)
-        stage = self._stage(samples)
-        given = Trial(neurons, stage, 1)
-        columns = {
-            "culture-style": _drawn(stage, "cult"),
-            "masked": _drawn(stage, "cult", given.plans(Mask)),
-            "random masked": _drawn(stage, "cult", given.dealt(Mask)[0]),
-        }
-        noun = {
-            "noun-only": _drawn(stage, "noun"),
-            "woken": _drawn(stage, "noun", given.plans(make)),
-            "random": _drawn(stage, "noun", given.dealt(make)[0]),
-        }
-        style = (
-            [s.native.cult.text for s in samples],
-            [s.language for s in samples],
-            [s.english.cult.text for s in samples],
-        )
-        plain = (
-            [s.native.noun.text for s in samples],
-            [s.language for s in samples],
-            [s.english.noun.text for s in samples],
-        )
-        return {
-            "gap": Grid.of(
-                "The same noun with and without a culture-style modifier, same seed.",
-                {"culture-style": columns["culture-style"], "noun-only": noun["noun-only"]},
-                *style,
-            ),
-            "ablate": Grid.of("Masking each culture's neurons, and as many matched random ones.", columns, *style),
-            "wake": Grid.of("Noun-only prompts, woken by their own language's neurons.", noun, *plain),
-            "sweep": self._sweep_grid(neurons, strength),
-            "steer": self._steer_grid(neurons),
-        }
-
-    def _chosen(self, per_culture: int) -> Sequence[Sample]:
-        return self.bench.subset(TEST, per_culture, self.seed).samples(TEST)
-
-    def _stage(self, samples: Sequence[Sample]) -> Stage:
-        return Stage(self.model, default_judge(self.bench), tuple(samples), self.seed, progress=False)
-
-    def _sweep_grid(self, neurons: Neurons, strength: float) -> Grid:
-        samples = _different_nouns(self._chosen(8), neurons.cultures[::3])
-        stage, recipe = self._stage(samples), self.wake_recipe()
-        arms = {}
-        for share in (0.0, 0.25, 0.5, 1.0, 1.5):
-            make = experiment.maker(**{**recipe, "strength": share * strength})
-            arms[f"λ = {share * strength:g}"] = _drawn(stage, "noun", Trial(neurons, stage, 0).plans(make))
-        texts = [s.native.noun.text for s in samples]
-        return Grid.of(
-            "The same noun-only prompts under growing strength.", arms, texts, [s.language for s in samples],
-            [s.english.noun.text for s in samples],
-        )  # fmt: skip
-
-    def _steer_grid(self, neurons: Neurons) -> Grid:
-        samples = list(self._chosen(8)[:: len(neurons.cultures) * 8 // 6][:6])
-        stage = self._stage(samples)
-        make = experiment.maker(**self.steer_recipe())
-        arms = {"unsteered": _drawn(stage, "noun_en")}
-        for culture in neurons.cultures:
-            arms[culture] = _drawn(stage, "noun_en", [Plan.of(make(neurons[culture]))] * len(samples))
-        texts = [s.english.noun.text for s in samples]
-        return Grid.of(
-            "Neutral English prompts, steered by each culture's set.", arms, texts, ["en"] * len(texts), texts
-        )
+        return {name: parts.Estimate.of(stage.interval(arm.culture_hit)) for name, arm in arms.items()}
 
     # ------------------------------------------------------------------------------------------------------- the run
 
@@ -319,29 +226,28 @@ class Study:
         )
         steered, mean = self._steered(neurons)
         matrix = experiment.off_target(neurons, **self.options(self.sizes.off_target))
-        unseen, unseen_grid = self.held_out(neurons)
         finished = replace_digest(manifest, dictionary).finished()
         results = parts.Results(
             model=self.model.name,
             manifest=finished,
             sizes=parts.Sizes(samples=len(ablated.sample_ids), of=len(self.bench.samples(TEST)), split=TEST),
             layers=parts.Layers.of(scores),
-            sae=_sae_part(dictionary),
+            sae=findings.dictionary(dictionary),
             neurons=parts.indices(neurons),
             neuron_curves=parts.curves(neurons),
             neuron_overlap=parts.overlap(neurons),
-            gap=_gap(ablated, woken),
+            gap=findings.gap(ablated, woken),
             ablate=parts.Ablate.of(
                 ablated, self.sizes.random_sets, parts.Matrix.of(matrix, neurons.cultures, neurons.cultures)
             ),
             wake=parts.Wake.of(woken, wake["intervention"], float(wake["strength"]), self.sizes.random_sets),
             variants=self.variants(scores),
-            sweep=_sweep_part(swept, float(wake["strength"])),
+            sweep=findings.sweep(swept, float(wake["strength"])),
             steer={c: parts.Estimate.of(i) for c, i in steered.items()},
             steer_mean=parts.Estimate.of(mean),
-            held_out=unseen,
-            noun_fidelity=_fidelity(ablated, woken),
-            judge=_judge_part(),
+            held_out=self.held_out(neurons),
+            noun_fidelity=findings.fidelity(ablated, woken),
+            judge=findings.judge(),
             settings={
                 "permutation_p": {
                     "ablate": ablated.settings["paired_permutation_p"],
@@ -350,10 +256,10 @@ class Study:
             },
         )
         results = results.model_copy(
-            update={"targets": _targets(results), "manifest": replace_digest(manifest, dictionary).finished()}
+            update={"targets": findings.targets(results), "manifest": replace_digest(manifest, dictionary).finished()}
         )
-        grids = self.grids(neurons, float(wake["strength"])) | unseen_grid
-        return write_report(results, grids, scores, neurons, out)
+        album = Album(self.model, self.bench, neurons, wake, self.steer_recipe(), self.seed)
+        return write_report(results, album.grids(), scores, neurons, out)
 
     def _strengths(self, wake: Mapping[str, Any]) -> list[float]:
         """The paper's 0 to 8 for amplification; for steering, parts and multiples of the recipe's strength."""
@@ -366,113 +272,9 @@ class Study:
         return experiment.steer_all(neurons, make, **self.options(self.sizes.steer))
 
 
-def _different_nouns(samples: Sequence[Sample], cultures: Sequence[str]) -> list[Sample]:
-    """One sample a culture, each of another noun while there are enough."""
-    chosen: list[Sample] = []
-    for culture in cultures:
-        own = [s for s in samples if s.culture == culture]
-        taken = {s.category for s in chosen}
-        chosen.append(next((s for s in own if s.category not in taken), own[0]))
-    return chosen
-
-
-def _drawn(stage: Stage, kind: str, plans: Sequence[Plan] | None = None) -> list[np.ndarray]:
-    """The pictures of an arm, one array each."""
-    return list(stage.pictures(kind, plans))
-
-
 def replace_digest(manifest: store.Manifest, dictionary: sae.LoadedSae) -> store.Manifest:
     """The manifest with the SAE's digest."""
     return manifest.model_copy(update={"sae_digest": dictionary.ref.digest})
-
-
-def _sae_part(dictionary: sae.LoadedSae) -> parts.Sae:
-    figures = json.loads((Path(dictionary.ref.path) / "manifest.json").read_text())["measured"]
-    density = figures["density"]
-    return parts.Sae(
-        layer=dictionary.ref.site.layer,
-        site=dictionary.ref.site.kind,
-        d_in=dictionary.ref.d_in,
-        d_sae=dictionary.ref.d_sae,
-        k=dictionary.ref.k,
-        explained_variance=figures["explained_variance"],
-        l0=figures["l0"],
-        dead_fraction=figures["dead_fraction"],
-        density=parts.Density(edges=density["log10_edges"], counts=density["latents"]),
-    )
-
-
-def _gap(ablated: Effect, woken: Effect) -> parts.Gap:
-    return parts.Gap(
-        with_modifier=parts.Estimate.of(ablated.accuracy["baseline"]),
-        noun_only=parts.Estimate.of(woken.accuracy["baseline"]),
-        per_culture={
-            name: {c: parts.Estimate.of(i) for c, i in effect.per_culture["baseline"].items()}
-            for name, effect in (("with_modifier", ablated), ("noun_only", woken))
-        },
-    )
-
-
-def _fidelity(ablated: Effect, woken: Effect) -> dict[str, parts.Estimate]:
-    names = {"baseline": "with modifier", "masked": "masked", "random": "random masked"}
-    out = {names[k]: parts.Estimate.of(i) for k, i in ablated.noun_fidelity.items()}
-    names = {"baseline": "noun only", "woken": "woken", "random": "random woken"}
-    return out | {names[k]: parts.Estimate.of(i) for k, i in woken.noun_fidelity.items()}
-
-
-def _sweep_part(swept: experiment.Sweep, chosen: float) -> parts.Sweep:
-    return parts.Sweep(
-        strength=list(swept.strengths),
-        culture_vqa=[i.estimate for i in swept.culture_vqa],
-        ci=[(i.low, i.high) for i in swept.culture_vqa],
-        noun_fidelity=[i.estimate for i in swept.noun_fidelity],
-        split=swept.split,
-        intervention=swept.intervention,
-        chosen=chosen,
-    )
-
-
-def _judge_part() -> parts.Judge:
-    card = PocketJudge.card()
-    confusion = np.array(card["confusion"], dtype=float)
-    hit = np.repeat([100.0, 0.0], [int(np.trace(confusion)), int(confusion.sum() - np.trace(confusion))])
-    accuracy = stats.interval(hit, range(len(hit)))
-    return parts.Judge(
-        accuracy=parts.Estimate.of(accuracy), confusion=parts.Matrix.of(confusion, card["labels"], card["labels"])
-    )
-
-
-def _targets(r: parts.Results) -> list[parts.Target]:
-    """The promises of the pocket model and what came of them."""
-    a, w = r.ablate, r.wake
-    noun = {arm: value.estimate for arm, value in r.noun_fidelity.items()}
-    steer = r.steer_mean.estimate if r.steer_mean else float("nan")
-    return [
-        _least("With a modifier the culture shows", 80, r.gap.with_modifier.estimate, " %"),
-        _most("Noun-only prompts hide it", 20, r.gap.noun_only.estimate, " %"),
-        _least("Masking takes the culture away", 40, -a.difference.estimate, " points"),
-        _most("Matched random masks hardly do", 5, -a.random_difference.estimate, " points"),
-        _most("Masking against control: p", 0.05, a.p_vs_control, "", 3),
-        _most("Nouns lost to masking", 10, noun["with modifier"] - noun["masked"], " points"),
-        _least("Waking noun-only prompts", 60, w.woken.estimate, " %"),
-        _most("Random sets moving them", 3, abs(w.random_difference.estimate), " points"),
-        _most("Nouns lost to waking", 10, noun["noun only"] - noun["woken"], " points"),
-        _least("Steering neutral English prompts", 50, steer, " %"),
-        _least("Nouns recognised with a modifier", 75, noun["with modifier"], " %"),
-        _least("Nouns recognised without", 75, noun["noun only"], " %"),
-    ]
-
-
-def _least(name: str, bound: float, value: float, unit: str) -> parts.Target:
-    return parts.Target(
-        name=name, target=f"at least {bound:g}{unit}", measured=f"{value:.1f}{unit}", met=bool(value >= bound)
-    )
-
-
-def _most(name: str, bound: float, value: float, unit: str, digits: int = 1) -> parts.Target:
-    return parts.Target(
-        name=name, target=f"at most {bound:g}{unit}", measured=f"{value:.{digits}f}{unit}", met=bool(value <= bound)
-    )
 
 
 def report(model: str, bench: str, out: Path, size: str, seed: int = 0, progress: bool = True) -> Path:

@@ -1,11 +1,13 @@
 """cli and the public face: one clear line and exit code 2, light imports."""
 
+import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
-from interp import cli
+from interp import cli, neurons
 from interp.errors import InterpError
 
 
@@ -46,6 +48,40 @@ def test_an_sae_of_another_model_is_refused(tiny_sae, tmp_path, monkeypatch, cap
     assert code == 2
     assert "train one with train_sae" in error.strip().splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["steer", "Atlantis", "a house"], "Atlantis"),
+        (["steer", "Italy", "a house", "--strength", "nan"], "strength nan"),
+        (["amplify", "--strength", "nan"], "strength nan"),
+        (["amplify", "--codes", "gelu"], "codes 'gelu'"),
+        (["sweep", "--split", "detection"], "selected on split 'detection'"),
+        (["sweep", "--intervention", "shake"], "'shake'"),
+    ],
+)
+def test_bad_input_to_neurons_is_one_line_and_code_2(
+    arguments, said, tiny_neurons, tiny_model, monkeypatch, capsys, tmp_path
+):
+    neurons.save(tiny_neurons, tmp_path / "neurons")
+    monkeypatch.chdir(tmp_path)
+    code, error = run([arguments[0], "--neurons", "neurons", *arguments[1:]], monkeypatch, capsys)
+    assert code == 2
+    assert said in error.strip().splitlines()[-1]
+    assert [p.name for p in tmp_path.iterdir()] == ["neurons"]
+
+
+def test_a_span_outside_its_caption_is_refused(small_bench, monkeypatch, capsys, tmp_path):
+    folder = shutil.copytree(small_bench.folder, tmp_path / "bench")
+    rows = pd.read_parquet(folder / "samples.parquet")
+    rows.at[3, "modifier_span"] = [2, 900]
+    rows.to_parquet(folder / "samples.parquet")
+    monkeypatch.chdir(tmp_path)
+    code, error = run(["layers", "--bench", str(folder)], monkeypatch, capsys)
+    assert code == 2
+    assert rows.at[3, "id"] in error and "modifier_span" in error
+    assert [p.name for p in tmp_path.iterdir()] == ["bench"]
 
 
 def test_doctor_speaks(capsys, monkeypatch):

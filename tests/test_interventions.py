@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp import Amplify, InterpError, Mask, Plan, Steer, edited, encode, interventions
+from interp import Amplify, InterpError, Mask, Plan, Steer, capture, edited, encode, interventions
 from interp import sae as saes
 from interp.capture import forward
 from interp.types import Site
@@ -84,6 +84,20 @@ def test_one_plan_a_prompt_equals_separate_calls(tiny_model, tiny_neurons):
 def test_the_negative_branch_is_not_edited(tiny_model, tiny_neurons):
     plain, steered = encode(tiny_model, PROMPTS), encode(tiny_model, PROMPTS, Steer(tiny_neurons["Japan"], 5))
     assert torch.equal(plain.negative, steered.negative)
+
+
+def test_what_comes_again_is_encoded_once(tiny_model, tiny_neurons, monkeypatch):
+    mask = Mask(tiny_neurons["Italy"])
+    prompts, plans = [PROMPTS[0], PROMPTS[1], PROMPTS[0], PROMPTS[0]], [mask, mask, None, mask]
+    apart = torch.cat([encode(tiny_model, [p], [q]).embeds for p, q in zip(prompts, plans, strict=True)])
+    seen = []
+    original = capture.encode
+    monkeypatch.setattr(capture, "encode", lambda m, texts, *rest: seen.extend(texts) or original(m, texts, *rest))
+    together = encode(tiny_model, prompts, plans).embeds
+    assert seen == [PROMPTS[0], PROMPTS[1], PROMPTS[0]]
+    torch.testing.assert_close(together, apart, atol=1e-6, rtol=0)
+    with pytest.raises(InterpError, match="no prompts"):
+        encode(tiny_model, [], [])
 
 
 def test_plans_are_values(tiny_neurons):

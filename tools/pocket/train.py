@@ -504,7 +504,7 @@ def export(work: Path, steps: int, minutes: float | None) -> None:
         unet = unet_model()
         averaged(work / "unet", unet, "unet", list(unet.parameters())).half().save_pretrained(assets / "model" / "unet")
     DPMSolverMultistepScheduler(**noise_schedule()).save_pretrained(assets / "model" / "scheduler")
-    settings = {"project_dim": PROJECT_DIM, "max_tokens": MAX_TOKENS, "steps": 16, "guidance": 3.0}
+    settings = {"project_dim": PROJECT_DIM, "max_tokens": MAX_TOKENS, "steps": 12, "guidance": 3.0}
     (assets / "model" / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
     export_judge(work, assets / "judge")
 

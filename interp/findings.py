@@ -1,0 +1,105 @@
+"""What a study measured, as parts of the results file, and what was promised of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from interp import experiment, sae, stats
+from interp.metrics.judge import PocketJudge
+from interp.report import results as parts
+from interp.types import Effect
+
+
+def dictionary(used: sae.LoadedSae) -> parts.Sae:
+    """The SAE and its measured figures."""
+    figures = json.loads((Path(used.ref.path) / "manifest.json").read_text())["measured"]
+    density = figures["density"]
+    return parts.Sae(
+        layer=used.ref.site.layer,
+        site=used.ref.site.kind,
+        d_in=used.ref.d_in,
+        d_sae=used.ref.d_sae,
+        k=used.ref.k,
+        explained_variance=figures["explained_variance"],
+        l0=figures["l0"],
+        dead_fraction=figures["dead_fraction"],
+        density=parts.Density(edges=density["log10_edges"], counts=density["latents"]),
+    )
+
+
+def gap(ablated: Effect, woken: Effect) -> parts.Gap:
+    """Culture with and without the modifier, from the baselines of the two effects."""
+    return parts.Gap(
+        with_modifier=parts.Estimate.of(ablated.accuracy["baseline"]),
+        noun_only=parts.Estimate.of(woken.accuracy["baseline"]),
+        per_culture={
+            name: {c: parts.Estimate.of(i) for c, i in effect.per_culture["baseline"].items()}
+            for name, effect in (("with_modifier", ablated), ("noun_only", woken))
+        },
+    )
+
+
+def fidelity(ablated: Effect, woken: Effect) -> dict[str, parts.Estimate]:
+    """How often the noun is still named, by arm."""
+    names = {"baseline": "with modifier", "masked": "masked", "random": "random masked"}
+    out = {names[k]: parts.Estimate.of(i) for k, i in ablated.noun_fidelity.items()}
+    names = {"baseline": "noun only", "woken": "woken", "random": "random woken"}
+    return out | {names[k]: parts.Estimate.of(i) for k, i in woken.noun_fidelity.items()}
+
+
+def sweep(swept: experiment.Sweep, chosen: float) -> parts.Sweep:
+    """The dose-response curve and the strength that was chosen from it."""
+    return parts.Sweep(
+        strength=list(swept.strengths),
+        culture_vqa=[i.estimate for i in swept.culture_vqa],
+        ci=[(i.low, i.high) for i in swept.culture_vqa],
+        noun_fidelity=[i.estimate for i in swept.noun_fidelity],
+        split=swept.split,
+        intervention=swept.intervention,
+        chosen=chosen,
+    )
+
+
+def judge() -> parts.Judge:
+    """The judge's own errors on real pictures."""
+    card = PocketJudge.card()
+    confusion = np.array(card["confusion"], dtype=float)
+    hit = np.repeat([100.0, 0.0], [int(np.trace(confusion)), int(confusion.sum() - np.trace(confusion))])
+    accuracy = stats.interval(hit, range(len(hit)))
+    return parts.Judge(
+        accuracy=parts.Estimate.of(accuracy), confusion=parts.Matrix.of(confusion, card["labels"], card["labels"])
+    )
+
+
+def targets(r: parts.Results) -> list[parts.Target]:
+    """The promises of the pocket model and what came of them."""
+    a, w = r.ablate, r.wake
+    noun = {arm: value.estimate for arm, value in r.noun_fidelity.items()}
+    steer = r.steer_mean.estimate if r.steer_mean else float("nan")
+    return [
+        _least("With a modifier the culture shows", 80, r.gap.with_modifier.estimate, " %"),
+        _most("Noun-only prompts hide it", 20, r.gap.noun_only.estimate, " %"),
+        _least("Masking takes the culture away", 40, -a.difference.estimate, " points"),
+        _most("Matched random masks hardly do", 5, -a.random_difference.estimate, " points"),
+        _most("Masking against control: p", 0.05, a.p_vs_control, "", 3),
+        _most("Nouns lost to masking", 10, noun["with modifier"] - noun["masked"], " points"),
+        _least("Waking noun-only prompts", 60, w.woken.estimate, " %"),
+        _most("Random sets moving them", 3, abs(w.random_difference.estimate), " points"),
+        _most("Nouns lost to waking", 10, noun["noun only"] - noun["woken"], " points"),
+        _least("Steering neutral English prompts", 50, steer, " %"),
+        _least("Nouns recognised with a modifier", 75, noun["with modifier"], " %"),
+        _least("Nouns recognised without", 75, noun["noun only"], " %"),
+    ]
+
+
+def _least(name: str, bound: float, value: float, unit: str) -> parts.Target:
+    return parts.Target(
+        name=name, target=f"at least {bound:g}{unit}", measured=f"{value:.1f}{unit}", met=bool(value >= bound)
+    )
+
+
+def _most(name: str, bound: float, value: float, unit: str, digits: int = 1) -> parts.Target:
+    return parts.Target(
+        name=name, target=f"at most {bound:g}{unit}", measured=f"{value:.{digits}f}{unit}", met=bool(value <= bound)
+    )
