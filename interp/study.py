@@ -53,7 +53,7 @@ class Sizes:
         return {
             "quick": Sizes(3, 1, 1, 1, 1, 1, 1, 3, 60, 12),
             "sample": Sizes(16, 4, 2, 4, 4, 4, 2, 20, 300, 60),
-            "full": Sizes(None, 10, 4, 8, 12, None, 6, 20, 600, 210),
+            "full": Sizes(None, 10, 4, 8, 8, None, 6, 20, 600, 210),
         }[name]
 
 
