@@ -7,13 +7,16 @@ import sys
 from datetime import UTC, datetime
 from html import unescape
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fontTools.ttLib import TTFont
 from PIL import Image
 
+from interp import pocket
 from interp.errors import InterpError
 from interp.report import Grid, GridRow, Results, figure, figures, html, save, write_report
 from interp.report.results import (
@@ -661,7 +664,7 @@ def test_sentences_follow_the_intervals(results: Results):
 def test_the_page_loads_nothing_and_is_well_formed(report: Path):
     page = report.read_text(encoding="utf-8")
     assert not re.search(r"""(?:src|href|action)\s*=\s*["'](?!data:image/png;base64,|#)""", page)
-    assert not re.search(r"@import|url\(|https?:|<script|<link|<iframe", page)
+    assert not re.search(r"@import|url\((?!data:font/woff;base64,)|https?:|<script|<link|<iframe", page)
     assert "default-src 'none'" in page
 
     class Nesting(HTMLParser):
@@ -692,6 +695,25 @@ def test_prompts_are_escaped_and_named_by_language_and_direction(report: Path):
         assert f'lang="{language}" dir="{direction}">{prompt}</span>' in page
     assert page.count("<img") == page.count('alt="')
     assert page.count('class="plot ') == 12
+
+
+def test_shipped_fonts_have_every_letter_of_the_captions():
+    folder = Path(str(resources.files("interp.report"))) / "fonts"
+    letters: dict[str, set[int]] = {p.stem: set() for p in folder.glob("*.woff")}
+    assert letters.keys() == {"ar", "ja", "ko", "th", "zh"}
+    for row in pocket.samples():
+        if row["language"] in letters:
+            letters[row["language"]] |= {ord(c) for c in row["culture_style"] + row["noun_only"] if not c.isascii()}
+    for language, wanted in letters.items():
+        assert wanted <= TTFont(folder / f"{language}.woff").getBestCmap().keys()
+
+
+def test_the_page_carries_the_fonts_of_its_languages_alone(report: Path):
+    page = report.read_text(encoding="utf-8")
+    shown = set(re.findall(r'class="prompt" lang="(\w+)"', page))
+    carried = set(re.findall(r"\.prompt:lang\((\w+)\)", page))
+    assert carried == shown & {"ar", "ja", "ko", "th", "zh"} != set()
+    assert page.count("@font-face") == len(carried)
 
 
 def test_another_model_is_not_called_an_organism(

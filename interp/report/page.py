@@ -1,5 +1,6 @@
 """The report: one self-contained HTML page, its figures as files, and the results file beside them."""
 
+import base64
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -131,7 +132,7 @@ def _page(results: Results, pictures: Mapping[str, Grid], drawn: Mapping[str, Fi
     galleries = _galleries(pictures)
     return template.render(
         r=results,
-        css=Markup(folder.joinpath("page.css").read_text(encoding="utf-8")),
+        css=Markup(folder.joinpath("page.css").read_text(encoding="utf-8") + _faces(pictures)),
         contents=[(name, title) for name, title in SECTIONS.items() if name != "more" or "more" in galleries],
         commit=(results.manifest.commit or "none (outside a repository)")[:12],
         say=_sentences(results),
@@ -142,6 +143,19 @@ def _page(results: Results, pictures: Mapping[str, Grid], drawn: Mapping[str, Fi
         tables=_tables(results),
         dead=f"{results.sae.dead_fraction * results.sae.d_sae:,.0f}",
         json=results.to_json(),
+    )
+
+
+def _faces(pictures: Mapping[str, Grid]) -> str:
+    """CSS that carries the shipped fonts of the prompts' languages, so that every script shows on every machine."""
+    languages = sorted({row.language for grid in pictures.values() for row in grid.rows})
+    found = {language: files("interp.report").joinpath("fonts", f"{language}.woff") for language in languages}
+    return "".join(
+        f'@font-face {{ font-family: "shipped {language}"; src: url(data:font/woff;base64,'
+        f'{base64.b64encode(font.read_bytes()).decode()}) format("woff"); }}\n'
+        f'.prompt:lang({language}) {{ font-family: "shipped {language}", system-ui, sans-serif; }}\n'
+        for language, font in found.items()
+        if font.is_file()
     )
 
 
