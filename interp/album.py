@@ -67,7 +67,7 @@ class Album:
         arms = {}
         for strength in (share * chosen for share in (0.0, 0.25, 0.5, 1.0, 1.5)):
             make = experiment.maker(**{**self.wake, "strength": strength})
-            arms[f"λ = {strength:g}"] = _drawn(stage, "noun", Trial(self.neurons, stage, 0).plans(make))
+            arms[f"λ = {strength:.3g}"] = _drawn(stage, "noun", Trial(self.neurons, stage, 0).plans(make))
         return _grid("The same noun-only prompts under growing strength.", arms, samples, "noun")
 
     def _steer(self) -> Grid:

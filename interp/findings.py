@@ -101,5 +101,8 @@ def _least(name: str, bound: float, value: float, unit: str) -> parts.Target:
 
 def _most(name: str, bound: float, value: float, unit: str, digits: int = 1) -> parts.Target:
     return parts.Target(
-        name=name, target=f"at most {bound:g}{unit}", measured=f"{value:.{digits}f}{unit}", met=bool(value <= bound)
+        name=name,
+        target=f"at most {bound:g}{unit}",
+        measured=f"{round(value, digits) + 0.0:.{digits}f}{unit}",
+        met=bool(value <= bound),
     )

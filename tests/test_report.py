@@ -18,7 +18,7 @@ from PIL import Image
 
 from interp import pocket
 from interp.errors import InterpError
-from interp.report import Grid, GridRow, Results, figure, figures, html, save, write_report
+from interp.report import Grid, GridRow, Results, captions, figure, figures, html, save, write_report
 from interp.report.results import (
     Ablate,
     Contrast,
@@ -640,6 +640,20 @@ def test_the_page_tells_what_was_missed_and_what_the_numbers_mean(report: Path, 
     assert "attention contrast and causal effect do not agree; the recipe uses layer 3" in said
     assert "paper's literal choice (z, layer 10, topk codes, amplify, strength 6)" in said
     assert "Masking each culture's own latents lowers CultureVQA" in said
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ([0.0, 40.0, 90.0], "rises from 0.0 % at 0 to 90.0 % at 2, where the sweep ends"),
+        ([0.0, 90.0, 90.0], "to 90.0 % at 1, and stays there"),
+        ([0.0, 90.0, 70.0], "to 90.0 % at 1, and falls from there, to 70.0 %"),
+        ([50.0, 40.0, 30.0], "No strength raises CultureVQA above the 50.0 % at 0"),
+    ],
+)
+def test_the_sweep_is_told_by_its_shape(results: Results, rates: list[float], said: str):
+    swept = Sweep(strength=[0.0, 1.0, 2.0], culture_vqa=rates, ci=[(r, r) for r in rates], noun_fidelity=[80.0] * 3)
+    assert said in captions.sweep(results.model_copy(update={"sweep": swept}))
 
 
 def test_sentences_follow_the_intervals(results: Results):

@@ -180,7 +180,13 @@ def sweep(results: Results) -> str:
     chosen = f" The recipe's strength is {found.chosen:g}." if found.chosen is not None else ""
     if best == 0:
         return f"No strength raises CultureVQA above the {first}.{chosen}"
-    shape = "and falls from there" if best < len(found.strength) - 1 else "where the sweep ends"
+    last = found.culture_vqa[-1]
+    if best == len(found.strength) - 1:
+        shape = "where the sweep ends"
+    elif last < found.culture_vqa[best]:
+        shape = f"and falls from there, to {number(last)} %"
+    else:
+        shape = "and stays there"
     return (
         f"With the strength CultureVQA rises from {first} to {number(found.culture_vqa[best])} % at "
         f"{found.strength[best]:g}, {shape}; over the same range the noun is recognised in "

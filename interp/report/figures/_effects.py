@@ -149,8 +149,8 @@ def sweep(value: Sweep) -> Figure:
         at.plot(value.strength, value.random, color=ORANGE, marker="^", linestyle=":", label="CultureVQA, random sets")
     if value.chosen is not None:
         at.axvline(value.chosen, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-        at.annotate(f"chosen: {value.chosen:g}", (value.chosen, 1.0), xycoords=("data", "axes fraction"),
-                    xytext=(4, -2), textcoords="offset points", va="top", fontsize=8.5)  # fmt: skip
+        at.annotate(f"chosen: {value.chosen:g}", (value.chosen, 0.0), xycoords=("data", "axes fraction"),
+                    xytext=(4, 4), textcoords="offset points", va="bottom", fontsize=8.5)  # fmt: skip
     at.set_ylim(-3, 103)
     at.set_xlabel(f"strength{f' ({value.intervention})' if value.intervention else ''}")
     at.set_ylabel("share of pictures (%)")
