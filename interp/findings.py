@@ -100,9 +100,10 @@ def _least(name: str, bound: float, value: float, unit: str) -> parts.Target:
 
 
 def _most(name: str, bound: float, value: float, unit: str, digits: int = 1) -> parts.Target:
+    shown = round(value, digits) + 0.0  # no minus before a zero
     return parts.Target(
         name=name,
         target=f"at most {bound:g}{unit}",
-        measured=f"{round(value, digits) + 0.0:.{digits}f}{unit}",
+        measured=f"{shown:.{digits}f}{unit}",
         met=bool(value <= bound),
     )

@@ -107,14 +107,18 @@ def _choice(variant: Variant) -> str:
 
 def doses(found: Sweep) -> Table:
     """A sweep, one row a strength."""
-    random = found.random or [math.nan] * len(found.strength)
-    columns = (found.strength, found.culture_vqa, found.ci, random, found.noun_fidelity)
-    rows = tuple(
-        (f"{s:g}", f"{number(v)} [{number(low)}, {number(high)}]", number(r), number(n))
-        for s, v, (low, high), r, n in zip(*columns, strict=True)
-    )
+    columns = {
+        "strength": [f"{s:g}" for s in found.strength],
+        "CultureVQA % [95 % interval]": [
+            f"{number(v)} [{number(low)}, {number(high)}]"
+            for v, (low, high) in zip(found.culture_vqa, found.ci, strict=True)
+        ],
+    }
+    if found.random is not None:
+        columns["random sets %"] = [number(r) for r in found.random]
+    columns["noun recognised %"] = [number(n) for n in found.noun_fidelity]
     marked = tuple(i for i, s in enumerate(found.strength) if s == found.chosen)
-    return Table(("strength", "CultureVQA % [95 % interval]", "random sets %", "noun recognised %"), rows, marked)
+    return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), marked)
 
 
 def matrix(value: Matrix, digits: int = 1) -> Table:
