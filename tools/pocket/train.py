@@ -429,9 +429,9 @@ WEIGHTS = "judge.safetensors"
 
 def fitted_temperature(logits: Tensor, truth: Tensor) -> float:
     """The temperature of least cross-entropy."""
-    grid = torch.logspace(-1, 1, 81)
+    grid = torch.logspace(-2, 1, 121)
     losses = [torch.nn.functional.cross_entropy(logits / t, truth).item() for t in grid]
-    return float(grid[int(np.argmin(losses))])
+    return round(float(grid[int(np.argmin(losses))]), 4)
 
 
 def export_judge(work: Path, out: Path) -> None:
