@@ -1,6 +1,7 @@
 """`interp <stage>`: thin commands over the public functions; bad input is one line and exit code 2."""
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -107,6 +108,8 @@ def amplify(
     random_sets: Sets = 20,
 ) -> None:
     """Amplify the neurons by 1 + strength on noun-only prompts."""
+    if codes not in ("topk", "relu"):
+        raise InterpError(f"codes {codes!r}; known: topk, relu")
     _effect("amplify", folder, out, per_culture, strength=strength, codes=codes, random_control=random_sets)
 
 
@@ -195,6 +198,8 @@ def _command() -> str:
 
 def main() -> None:
     """Entry point."""
+    # its notices of optional packages that the toolkit does not use would stand between the user and the answer
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         app()
     except InterpError as error:

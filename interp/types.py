@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from interp.errors import InterpError
+
 Span = tuple[int, int]
 SiteKind = Literal["z", "resid", "edge"]
 Codes = Literal["topk", "relu"]
@@ -179,7 +181,7 @@ class Neurons(Shown):
 
     def __getitem__(self, culture: str) -> NeuronSet:
         if culture not in self.sets:
-            raise KeyError(f"no neurons for culture {culture!r}; known: {', '.join(self.sets)}")
+            raise InterpError(f"no neurons for culture {culture!r}; known: {', '.join(self.sets)}")
         return self.sets[culture]
 
 

@@ -54,8 +54,8 @@ def test_an_sae_of_another_model_is_refused(tiny_sae, tmp_path, monkeypatch, cap
     ("arguments", "said"),
     [
         (["steer", "Atlantis", "a house"], "Atlantis"),
-        (["steer", "Italy", "a house", "--strength", "nan"], "strength nan"),
-        (["amplify", "--strength", "nan"], "strength nan"),
+        (["steer", "Italy", "a house", "--strength", "nan"], "strength must be a finite number, got nan"),
+        (["amplify", "--strength", "nan"], "strength must be a finite number, got nan"),
         (["amplify", "--codes", "gelu"], "codes 'gelu'"),
         (["sweep", "--split", "detection"], "selected on split 'detection'"),
         (["sweep", "--intervention", "shake"], "'shake'"),
@@ -80,7 +80,7 @@ def test_a_span_outside_its_caption_is_refused(small_bench, monkeypatch, capsys,
     monkeypatch.chdir(tmp_path)
     code, error = run(["layers", "--bench", str(folder)], monkeypatch, capsys)
     assert code == 2
-    assert rows.at[3, "id"] in error and "modifier_span" in error
+    assert "samples.parquet, row 4, field modifier_span" in error.strip().splitlines()[-1]
     assert [p.name for p in tmp_path.iterdir()] == ["bench"]
 
 

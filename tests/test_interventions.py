@@ -129,7 +129,7 @@ def test_refusals(tiny_neurons):
         Plan.from_json('[{"kind": "explode"}]')
     with pytest.raises(InterpError):
         Plan.of(Mask(chosen)).edits("another model's digest")
-    with pytest.raises(KeyError, match="no neurons for culture 'Atlantis'"):
+    with pytest.raises(InterpError, match="no neurons for culture 'Atlantis'"):
         tiny_neurons["Atlantis"]
 
 
