@@ -652,7 +652,8 @@ def test_the_page_tells_what_was_missed_and_what_the_numbers_mean(report: Path, 
     ],
 )
 def test_the_sweep_is_told_by_its_shape(results: Results, rates: list[float], said: str):
-    swept = Sweep(strength=[0.0, 1.0, 2.0], culture_vqa=rates, ci=[(r, r) for r in rates], noun_fidelity=[80.0] * 3)
+    ci = [(r, r) for r in rates]
+    swept = Sweep(strength=[0.0, 1.0, 2.0], culture_vqa=rates, ci=ci, noun_fidelity=[80.0] * 3, split="train")
     assert said in captions.sweep(results.model_copy(update={"sweep": swept}))
 
 
