@@ -39,6 +39,8 @@ class Sizes:
     variants: int
     held_out: int | None
     """Nouns outside the benchmark."""
+    pairs: int
+    """Prompt pairs of the attention contrast and the causal scan."""
     scan: int
     """Pictures of the causal scan."""
     random_sets: int
@@ -46,14 +48,16 @@ class Sizes:
     """Of SAEs that do not ship and are trained for the table of variants."""
     sae_samples: int
     """Train samples a culture that they see."""
+    brief: bool = False
+    """Variants at the paper's site and the recipe's alone, and scanned pictures at their two layers alone."""
 
     @staticmethod
     def named(name: str) -> "Sizes":
         """`quick` (minutes), `sample` (a stratified part of the test split) or `full` (all of it)."""
         return {
-            "quick": Sizes(3, 1, 1, 1, 1, 1, 1, 3, 60, 12),
-            "sample": Sizes(16, 4, 2, 4, 4, 4, 2, 20, 300, 60),
-            "full": Sizes(None, 10, 4, 8, 8, None, 6, 20, 600, 210),
+            "quick": Sizes(3, 1, 1, 1, 1, 1, 3, 1, 3, 60, 12, brief=True),
+            "sample": Sizes(16, 4, 2, 3, 2, 4, 12, 1, 20, 300, 60),
+            "full": Sizes(None, 10, 4, 8, 8, None, 12, 6, 20, 600, 210),
         }[name]
 
 
@@ -71,11 +75,12 @@ class Study:
 
     def layers(self) -> LayerScores:
         """The attention contrast and the causal scan, with pictures at some of the layers."""
-        first = experiment.find_layers(self.model, self.bench, causal=False, progress=self.progress)
+        options: dict[str, Any] = {"per_culture": self.sizes.pairs, "progress": self.progress}
+        first = experiment.find_layers(self.model, self.bench, causal=False, **options)
         last = self.model.spec("text_encoder").reach
-        chosen = sorted({0, last // 2, last, first.peak, int(self.model.recipe.get("layer", first.peak))})
-        count = self.sizes.scan * len(self.bench.cultures)
-        return experiment.find_layers(self.model, self.bench, image_layers=chosen, images=count, progress=self.progress)
+        chosen = {first.peak, self.recipe_site(first).layer} | (set() if self.sizes.brief else {0, last // 2, last})
+        options |= {"image_layers": sorted(chosen), "images": self.sizes.scan * len(self.bench.cultures)}
+        return experiment.find_layers(self.model, self.bench, **options)
 
     def dictionary(self, site: Site) -> sae.LoadedSae:
         """The SAE of a site: shipped, in the cache, or trained now."""
@@ -132,12 +137,14 @@ class Study:
     def variants(self, scores: LayerScores) -> list[parts.Variant]:
         """Site × codes × intervention on a part of the test split, the paper's literal choice among them."""
         recipe, wake = self.recipe_site(scores), self.wake_recipe()
-        sites = dict.fromkeys(Site(layer, kind) for layer in (scores.peak, recipe.layer) for kind in ("z", "resid"))
+        literal = Site(scores.peak, "z")
+        others = [] if self.sizes.brief else [Site(scores.peak, "resid"), Site(recipe.layer, "z")]
+        sites = dict.fromkeys([literal, *others, recipe])
         if missing := [site for site in sites if self.found(site) is None]:
             self.train(missing)
         rows = []
         for site in tqdm(list(sites), desc="variants", disable=not self.progress, leave=False):
-            rows += self._variants_at(site, recipe, wake, site == Site(scores.peak, "z"))
+            rows += self._variants_at(site, recipe, wake, site == literal)
         return rows
 
     def _variants_at(self, site: Site, recipe: Site, wake: Mapping[str, Any], literal: bool) -> list[parts.Variant]:
