@@ -683,7 +683,7 @@ def test_pocket_is_composed_whole_on_first_use(empty_cache):
     bench = benchmark.load("pocket")
     (at,) = (empty_cache / "benchmarks").iterdir()
     assert bench.folder == at
-    assert at.name.startswith("pocket-1.0-")
+    assert at.name.startswith("pocket-1.1-")
     assert [len(bench.samples(s)) for s in bench.splits] == [6300, 1800, 900, 600]
     for sample, row in list(zip(bench.rows, all_rows(), strict=True))[::601]:
         np.testing.assert_array_equal(np.asarray(bench.image(sample)), pocket.picture(row))
