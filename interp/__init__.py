@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from interp.experiment import load as load
     from interp.experiment import load_sae as load_sae
     from interp.experiment import off_target as off_target
+    from interp.experiment import scan_pictures as scan_pictures
     from interp.experiment import steer as steer
     from interp.experiment import sweep as sweep
     from interp.experiment import train_sae as train_sae
@@ -61,6 +62,7 @@ _HOME = {
         "load",
         "load_sae",
         "off_target",
+        "scan_pictures",
         "steer",
         "sweep",
         "train_sae",

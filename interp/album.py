@@ -9,14 +9,11 @@ import numpy as np
 from interp import experiment
 from interp.arms import Stage, default_judge
 from interp.benchmarks import Benchmark
-from interp.experiment import TEST, Trial
+from interp.experiment import HELD_OUT, TEST, Trial
 from interp.interventions import Mask, Plan
 from interp.models.base import Adapter
 from interp.report.grids import Grid
 from interp.types import Neurons, Sample
-
-HELD_OUT = "cross_domain"
-"""The split of nouns outside the benchmark."""
 
 
 @dataclass(frozen=True)

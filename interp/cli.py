@@ -5,11 +5,12 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from interp.errors import InterpError
+from interp.types import Codes
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -18,6 +19,15 @@ Bench = Annotated[str, typer.Option(help="`pocket`, or a folder in CultureBench 
 Out = Annotated[Path, typer.Option(help="folder to write; made if missing")]
 NeuronFolder = Annotated[Path, typer.Option("--neurons", help="folder written by `interp neurons`")]
 PerCulture = Annotated[int | None, typer.Option(help="samples a culture; all of the test split if not given")]
+
+
+def _known_codes(codes: str) -> str:
+    if codes not in get_args(Codes):
+        raise InterpError(f"codes {codes!r}; known: {', '.join(get_args(Codes))}")
+    return codes
+
+
+CodesOption = Annotated[str, typer.Option("--codes", help="topk or relu", callback=_known_codes)]
 Sets = Annotated[int, typer.Option(help="matched random control sets; 0 for none")]
 
 
@@ -102,14 +112,12 @@ def ablate(
 def amplify(
     folder: NeuronFolder,
     strength: float = 6.0,
-    codes: Annotated[str, typer.Option(help="topk or relu")] = "topk",
+    codes: CodesOption = "topk",
     out: Out = Path("runs/amplify"),
     per_culture: PerCulture = None,
     random_sets: Sets = 20,
 ) -> None:
     """Amplify the neurons by 1 + strength on noun-only prompts."""
-    if codes not in ("topk", "relu"):
-        raise InterpError(f"codes {codes!r}; known: topk, relu")
     _effect("amplify", folder, out, per_culture, strength=strength, codes=codes, random_control=random_sets)
 
 
@@ -126,7 +134,7 @@ def sweep(
     folder: NeuronFolder,
     strength: Annotated[list[float], typer.Option(help="repeat for several")] = [0, 1, 2, 3, 4, 5, 6, 7, 8],  # noqa: B006
     intervention: str = "amplify",
-    codes: str = "topk",
+    codes: CodesOption = "topk",
     split: str = "train",
     per_culture: PerCulture = 8,
     out: Out = Path("runs/sweep"),

@@ -33,6 +33,8 @@ from interp.types import (
 )
 
 DETECTION, TRAIN, TEST = "detection", "train", "test"
+HELD_OUT = "cross_domain"
+"""Split of the nouns outside the benchmark."""
 RANDOM_SETS = 20
 SHIPPED = Path(__file__).parents[1] / "saes"
 """Trained SAEs of a checkout, by model."""
@@ -88,12 +90,9 @@ def find_layers(
     encoder: str = "text_encoder",
     per_culture: int | None = 12,
     causal: bool = True,
-    image_layers: Sequence[int] = (),
-    images: int = 60,
-    judge: Judge | None = None,
     progress: bool = True,
 ) -> LayerScores:
-    """ΔCA of every layer, the causal scan beside it, and for some layers the scan's effect on pictures.
+    """ΔCA of every layer, and the causal scan beside it.
 
     Args:
         model: the adapter.
@@ -102,21 +101,45 @@ def find_layers(
         encoder: which text encoder.
         per_culture: prompt pairs a culture, spread over its concepts; None for all.
         causal: whether to run the encoder-side scan.
-        image_layers: layers to draw pictures for, under every arm of the scan.
-        images: pictures a layer and arm.
-        judge: names the culture of a picture.
         progress: show bars.
     """
     _refuse_test(split)
     pairs = (bench.subset(split, per_culture, 0) if per_culture else bench).pairs(split)
     scan = layers.causal_scan(model, pairs, encoder, progress) if causal else None
-    found = layers.scores(model, pairs, encoder, scan, progress)
-    if not image_layers:
-        return found
-    chosen = bench.subset(split, max(1, images // len(bench.cultures)), 0).samples(split)
+    return layers.scores(model, pairs, encoder, scan, progress)
+
+
+def scan_pictures(
+    model: Adapter,
+    bench: Benchmark,
+    scores: LayerScores,
+    at: Sequence[int],
+    split: str = DETECTION,
+    encoder: str = "text_encoder",
+    per_culture: int = 4,
+    judge: Judge | None = None,
+    progress: bool = True,
+) -> LayerScores:
+    """The causal scan's effect on pictures: CultureVQA of culture-style prompts under every interchange.
+
+    Args:
+        model: the adapter.
+        bench: its samples of `split`; the test split is refused.
+        scores: from `find_layers`; they come back with `causal_images`.
+        at: layers to draw pictures for.
+        split: which samples.
+        encoder: which text encoder.
+        per_culture: pictures a culture, layer and arm.
+        judge: names the culture of a picture.
+        progress: show bars.
+    """
+    _refuse_test(split)
+    for layer in at:
+        model.check_layer(layer, encoder)
+    chosen = bench.subset(split, per_culture, 0).samples(split)
     stage = Stage(model, judge or default_judge(bench), chosen, cache=_arm_cache(model), progress=progress)
-    drawn = {arm: {la: _interchanged(stage, arm, la, encoder) for la in image_layers} for arm in _scan_arms()}
-    return replace(found, causal_images=drawn)
+    drawn = {arm: {la: _interchanged(stage, arm, la, encoder) for la in at} for arm in _scan_arms()}
+    return replace(scores, causal_images=drawn)
 
 
 def _scan_arms() -> list[str]:

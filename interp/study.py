@@ -13,9 +13,9 @@ from tqdm.auto import tqdm
 
 from interp import experiment, findings, sae, store
 from interp import neurons as neuron
-from interp.album import HELD_OUT, Album
+from interp.album import Album
 from interp.benchmarks import Benchmark
-from interp.experiment import TEST, TRAIN
+from interp.experiment import HELD_OUT, TEST, TRAIN
 from interp.interventions import Mask
 from interp.models.base import Adapter
 from interp.report import results as parts
@@ -75,12 +75,12 @@ class Study:
 
     def layers(self) -> LayerScores:
         """The attention contrast and the causal scan, with pictures at some of the layers."""
-        options: dict[str, Any] = {"per_culture": self.sizes.pairs, "progress": self.progress}
-        first = experiment.find_layers(self.model, self.bench, causal=False, **options)
+        scores = experiment.find_layers(self.model, self.bench, per_culture=self.sizes.pairs, progress=self.progress)
         last = self.model.spec("text_encoder").reach
-        chosen = {first.peak, self.recipe_site(first).layer} | (set() if self.sizes.brief else {0, last // 2, last})
-        options |= {"image_layers": sorted(chosen), "images": self.sizes.scan * len(self.bench.cultures)}
-        return experiment.find_layers(self.model, self.bench, **options)
+        chosen = {scores.peak, self.recipe_site(scores).layer} | (set() if self.sizes.brief else {0, last // 2, last})
+        return experiment.scan_pictures(
+            self.model, self.bench, scores, sorted(chosen), per_culture=self.sizes.scan, progress=self.progress
+        )
 
     def dictionary(self, site: Site) -> sae.LoadedSae:
         """The SAE of a site: shipped, in the cache, or trained now."""

@@ -57,6 +57,7 @@ def test_an_sae_of_another_model_is_refused(tiny_sae, tmp_path, monkeypatch, cap
         (["steer", "Italy", "a house", "--strength", "nan"], "strength must be a finite number, got nan"),
         (["amplify", "--strength", "nan"], "strength must be a finite number, got nan"),
         (["amplify", "--codes", "gelu"], "codes 'gelu'"),
+        (["sweep", "--codes", "gelu"], "codes 'gelu'"),
         (["sweep", "--split", "detection"], "selected on split 'detection'"),
         (["sweep", "--intervention", "shake"], "'shake'"),
     ],

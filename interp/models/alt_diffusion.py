@@ -1,5 +1,6 @@
 """AltDiffusion m9 and m18, and any folder in their layout: an XLM-R encoder with a projection, VAE and UNet."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -77,7 +78,10 @@ class AltDiffusion(Adapter):
     def _envoy(self) -> Any:
         from nnsight import NNsight
 
-        return NNsight(self.pipeline.text_encoder)
+        with warnings.catch_warnings():
+            # BERT-style layers have a submodule called `output`; the adapter reads the module's output and never it
+            warnings.filterwarnings("ignore", ".*has a submodule named 'output'", UserWarning)
+            return NNsight(self.pipeline.text_encoder)
 
     def envoy(self, encoder: str) -> Any:
         self.spec(encoder)
