@@ -24,7 +24,10 @@ from interp.types import Arm, Interval, Sample
 
 @runtime_checkable
 class Judge(Protocol):
-    """Names the culture and the noun of pictures, from the pixels alone."""
+    """Names the culture and the noun of pictures, from the pixels alone.
+
+    Answers are kept between runs for a judge that has a `digest`: a string that changes whenever its answers could.
+    """
 
     def __call__(self, pictures: generation.Images) -> Verdicts: ...
 
@@ -112,11 +115,12 @@ class Stage:
 
     def _answers(self, label: str, conditioning: Conditioning) -> list[list[list[str]]]:
         """The judge's (culture, noun) of every picture, batch by batch; finished batches come from the journal."""
-        journal = Journal(self.cache / "arms.jsonl") if self.cache else None
+        judge = getattr(self.judge, "digest", None)
+        journal = Journal(self.cache / "arms.jsonl") if self.cache and judge else None
         out = []
         for rows in capture.batches(len(self.samples), generation.IMAGE_BATCH, label, self.progress):
             part, seeds = conditioning.rows(rows), self.seeds[rows.start : rows.stop]
-            key = self._key(part, seeds)
+            key = self._key(part, seeds, judge)
             known = None if journal is None else journal.done(key)
             if known is None:
                 verdicts = self.judge(self.model.images(part, seeds, self.steps, self.guidance))
@@ -126,9 +130,9 @@ class Stage:
             out.append(known)
         return out
 
-    def _key(self, part: Conditioning, seeds: Sequence[int]) -> str:
-        """Digest of all that decides a batch of pictures."""
-        said = f"{self.model.digest}/{self.steps}/{self.guidance}/{list(seeds)}".encode()
+    def _key(self, part: Conditioning, seeds: Sequence[int], judge: str | None) -> str:
+        """Digest of all that decides the answers to a batch of pictures."""
+        said = f"{self.model.digest}/{judge}/{self.steps}/{self.guidance}/{list(seeds)}".encode()
         return sha256_tensors(
             {"embeds": part.embeds.cpu().numpy(), "negative": part.negative[:1].cpu().numpy(), "said": said}
         )

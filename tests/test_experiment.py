@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 import interp
-from interp import arms, experiment, stats, values
+from interp import arms, experiment, generation, layers, stats, values
 from interp.errors import InterpError
 from interp.metrics.judge import Verdicts
-from interp.types import UNRECOGNISABLE
+from interp.types import UNRECOGNISABLE, Site
 
 
 class PixelJudge:
     """Names cultures by a checksum of the pixels, so that only the pictures decide."""
 
-    def __init__(self, cultures):
+    def __init__(self, cultures, digest="pixels"):
         self.cultures = cultures
+        self.digest = digest
 
     def __call__(self, pictures):
         names = [self.cultures[int(p.astype(int).sum()) % len(self.cultures)] for p in pictures]
@@ -72,6 +73,10 @@ def test_an_interrupted_arm_goes_on(tiny_neurons, options, monkeypatch):
     again = experiment.trial(tiny_neurons, 0, **options).stage.arm("baseline", "cult")
     assert not calls
     assert again.answer == whole.answer
+    for judge in (PixelJudge(options["judge"].cultures[::-1], "reversed"), PixelJudge(options["judge"].cultures, None)):
+        calls.clear()
+        experiment.trial(tiny_neurons, 0, **options | {"judge": judge}).stage.arm("baseline", "cult")
+        assert calls, "another judge, or one without a digest, is asked anew"
 
 
 def test_controls_are_matched_and_hold_no_culture(tiny_neurons):
@@ -154,3 +159,23 @@ def test_control_test_keeps_its_level():
         effects = rng.normal(size=21)
         hits += stats.control_p(float(effects[0]), effects[1:], "less") <= 0.05
     assert 0.03 < hits / 2000 < 0.07
+
+
+def test_pictures_of_the_scan_are_those_of_the_interchange(tiny_model, small_bench, options):
+    scores = interp.find_layers(tiny_model, small_bench, per_culture=2, progress=False)
+    last = tiny_model.spec("text_encoder").reach
+    judge = options["judge"]
+    found = interp.scan_pictures(tiny_model, small_bench, scores, [0, last], per_culture=2, judge=judge, progress=False)
+    assert set(found.causal_images) == {f"{kind} {arm}" for kind in ("z", "resid") for arm in layers.ARMS}
+    assert all(set(at) == {0, last} for at in found.causal_images.values())
+    chosen = small_bench.subset("detection", 2, 0).samples("detection")
+    pairs, site = [s.native for s in chosen], Site(last, "resid")
+    swapped = layers.interchange(tiny_model, pairs, site, "modifier", layers.donors(tiny_model, pairs, [site]))
+    said = judge(generation.render(tiny_model, swapped, [arms.seed_of(s.id) for s in chosen])).culture
+    hit = [100 * (a == s.culture) for a, s in zip(said, chosen, strict=True)]
+    assert found.causal_images["resid modifier"][last].estimate == pytest.approx(np.mean(hit))
+    assert np.array_equal(found.delta_ca, scores.delta_ca)
+    with pytest.raises(InterpError, match="layer 99"):
+        interp.scan_pictures(tiny_model, small_bench, scores, [99], judge=judge)
+    with pytest.raises(InterpError, match="test split"):
+        interp.scan_pictures(tiny_model, small_bench, scores, [0], "test", judge=judge)

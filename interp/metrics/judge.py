@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from interp import pocket
+from interp.store import sha256_file
 from interp.types import UNRECOGNISABLE
 
 BATCH = 256
@@ -79,6 +80,8 @@ class PocketJudge:
     net: JudgeNet
     temperature: tuple[float, float]
     """Of the culture and the noun logits, fitted on the detection split."""
+    digest: str = ""
+    """Of its weights."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -116,7 +119,7 @@ def load_judge(folder: Path = pocket.ASSETS / "judge") -> PocketJudge:
         {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "judge.safetensors").items()}
     )
     culture, noun = PocketJudge.card(folder)["temperature"]
-    return PocketJudge(net, (culture, noun))
+    return PocketJudge(net, (culture, noun), sha256_file(folder / "judge.safetensors"))
 
 
 def hits(answers: Sequence[str], truths: Sequence[str]) -> Float[np.ndarray, "sample"]:
