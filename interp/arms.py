@@ -12,12 +12,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from interp import capture, generation, probe, stats
+from interp import capture, generation, stats
 from interp.benchmarks import Benchmark
 from interp.errors import InterpError
 from interp.interventions import Plan
 from interp.metrics.judge import Verdicts, hits, load_judge
-from interp.models.base import Adapter, Conditioning
+from interp.models.base import Adapter, Conditioned
 from interp.store import Journal, sha256_tensors
 from interp.types import Arm, Interval, Sample
 
@@ -84,7 +84,7 @@ class Stage:
         pair, side = ("english" if kind.endswith("_en") else "native"), kind.removesuffix("_en")
         return [getattr(getattr(s, pair), side).text for s in self.samples]
 
-    def conditioning(self, kind: str, plans: Sequence[Plan]) -> Conditioning:
+    def conditioning(self, kind: str, plans: Sequence[Plan]) -> Conditioned:
         """Encode one kind of prompts under one plan a sample."""
         return generation.encode(self.model, self.prompts(kind), plans, progress=self.progress)
 
@@ -103,7 +103,7 @@ class Stage:
         conditioning = self.conditioning(kind, chosen)
         return self.judged(label, conditioning, truth)
 
-    def judged(self, label: str, conditioning: Conditioning, truth: Sequence[str] | None = None) -> Arm:
+    def judged(self, label: str, conditioning: Conditioned, truth: Sequence[str] | None = None) -> Arm:
         """Draw and judge a conditioning of the samples."""
         answers = [a for batch in self._answers(label, conditioning) for a in batch]
         return Arm(
@@ -113,7 +113,7 @@ class Stage:
             answer=tuple(a[0] for a in answers),
         )
 
-    def _answers(self, label: str, conditioning: Conditioning) -> list[list[list[str]]]:
+    def _answers(self, label: str, conditioning: Conditioned) -> list[list[list[str]]]:
         """The judge's (culture, noun) of every picture, batch by batch; finished batches come from the journal."""
         judge = getattr(self.judge, "digest", None)
         journal = Journal(self.cache / "arms.jsonl") if self.cache and judge else None
@@ -130,12 +130,10 @@ class Stage:
             out.append(known)
         return out
 
-    def _key(self, part: Conditioning, seeds: Sequence[int], judge: str | None) -> str:
+    def _key(self, part: Conditioned, seeds: Sequence[int], judge: str | None) -> str:
         """Digest of all that decides the answers to a batch of pictures."""
         said = f"{self.model.digest}/{judge}/{self.steps}/{self.guidance}/{list(seeds)}".encode()
-        return sha256_tensors(
-            {"embeds": part.embeds.cpu().numpy(), "negative": part.negative[:1].cpu().numpy(), "said": said}
-        )
+        return sha256_tensors({"said": said} | part.arrays())
 
     def pictures(self, kind: str, plans: Sequence[Plan] | None = None) -> generation.Images:
         """The pictures of an arm, for grids of a few samples."""
@@ -155,8 +153,3 @@ class Stage:
         own = np.array(self.cultures)
         clusters = np.array(self.clusters)
         return {c: stats.interval(values[own == c], clusters[own == c].tolist()) for c in dict.fromkeys(self.cultures)}
-
-
-def shifts(stage: Stage, kind: str, plans: Sequence[Plan], plain: Conditioning) -> float:
-    """Mean shift of the conditioning under plans: the encoder-side size of an intervention."""
-    return float(probe.shift(stage.conditioning(kind, plans), plain).mean())

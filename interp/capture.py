@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from interp.errors import InterpError
-from interp.models.base import Adapter, Conditioning, Tokens, concatenate, token_sets
+from interp.models.base import Adapter, Conditioning, States, Tokens, concatenate, token_sets
 from interp.types import Prompt, Site
 
 Features = Float[Tensor, "prompt token d_model"]
@@ -24,6 +24,9 @@ Mask = Bool[Tensor, "prompt token"]
 Edit = Callable[[Features, Mask], Features]
 """A pure function of (features, special-token mask); special tokens are begin, end and padding."""
 BATCH = 128
+"""Prompts a trace, at most."""
+SCORES = 2**27
+"""Attention scores (prompt × head × token²) of one layer in one trace, at most: half a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Forward:
     """Head-averaged attention Ā(l) (Eq. 1), [query, key]."""
     edges: Mapping[int, tuple[Tensor, Tensor]]
     """Layer → (pattern by head, values), for `edge` features."""
-    conditioning: Conditioning | None
+    states: States | None
+    """What the family makes a conditioning of, if the pass ran to the end."""
 
 
 def forward(
@@ -46,7 +50,7 @@ def forward(
     edits: Mapping[Site, Edit] | None = None,
     attention: Sequence[int] = (),
     encoder: str = "text_encoder",
-    condition: bool = True,
+    to_end: bool = True,
 ) -> Forward:
     """One pass through one encoder.
 
@@ -57,7 +61,7 @@ def forward(
         edits: site → edit; applied to real tokens only, padding is put back as it was.
         attention: layers whose head-averaged attention to keep.
         encoder: which encoder.
-        condition: whether to run to the end and give the conditioning; else stop after the last layer needed.
+        to_end: whether to run to the end and give the states; else stop after the last layer needed.
 
     Raises:
         InterpError: a layer does not exist or cannot affect the image.
@@ -65,47 +69,44 @@ def forward(
     edits = edits or {}
     for site in (*reads, *edits):
         model.check_layer(site.layer, site.encoder)
-    plan = _Plan(reads, edits, attention)
-    envoy, real, special = model.envoy(encoder), tokens.mask.bool(), tokens.special
+    at = model.encoder(encoder)
+    before_last = at.spec.layers - 2 if to_end and at.penultimate else None
+    plan = _Plan(reads, edits, attention, before_last)
+    real, special = tokens.mask.bool(), tokens.special
     features: dict[Site, Any] = {}
     patterns: dict[int, Any] = {}
     edges: dict[int, Any] = {}
-    states: Any = None
-    with torch.no_grad(), envoy.trace(**model.inputs(tokens)) as tracer:
+    output: Any = None
+    penultimate: Any = None
+    with torch.no_grad(), at.envoy.trace(**at.inputs(tokens)) as tracer:
         for layer in plan.layers:
-            self_attention = model.attention(envoy, layer)
             z_site, resid_site = Site(layer, "z", encoder), Site(layer, "resid", encoder)
             if layer in plan.edges:
-                edges[layer] = [model.values(envoy, layer).output.save()]
+                edges[layer] = [at.values(at.envoy, layer).save()]
             if z_site in edits:
-                out = self_attention.output
-                _put(self_attention, (_apply(edits[z_site], out[0], real, special), *out[1:]))
+                at.set_z(at.envoy, layer, _apply(edits[z_site], at.z(at.envoy, layer), real, special))
             if z_site in reads:
-                features[z_site] = self_attention.output[0].save()
+                features[z_site] = at.z(at.envoy, layer).save()
             if layer in attention:
-                patterns[layer] = self_attention.output[1].mean(1).save()
+                patterns[layer] = at.pattern(at.envoy, layer).mean(1).save()
             if layer in plan.edges:
-                edges[layer].append(self_attention.output[1].save())
+                edges[layer].append(at.pattern(at.envoy, layer).save())
             if resid_site in edits:
-                block = model.block(envoy, layer)
-                _put(block, _apply(edits[resid_site], block.output, real, special))
+                at.set_resid(at.envoy, layer, _apply(edits[resid_site], at.resid(at.envoy, layer), real, special))
             if resid_site in reads:
-                features[resid_site] = model.block(envoy, layer).output.save()
-        if condition:
-            states = model.states(envoy).save()
+                features[resid_site] = at.resid(at.envoy, layer).save()
+            if layer == before_last:
+                penultimate = at.resid(at.envoy, layer).save()
+        if to_end:
+            output = at.envoy.output.save()
         else:
             tracer.stop()
     return Forward(
         features,
         patterns,
         {layer: (pattern, value) for layer, (value, pattern) in edges.items()},
-        model.condition({encoder: states}, tokens) if condition else None,
+        States(output, penultimate) if to_end else None,
     )
-
-
-def _put(module: Any, value: Any) -> None:
-    """Replace a module's output, inside a trace."""
-    module.output = value
 
 
 def _apply(edit: Edit, features: Tensor, real: Tensor, special: Tensor) -> Tensor:
@@ -119,6 +120,7 @@ class _Plan:
     reads: Sequence[Site]
     edits: Mapping[Site, Edit]
     attention: Sequence[int]
+    before_last: int | None
 
     def __post_init__(self) -> None:
         if any(s.kind == "edge" for s in self.edits):
@@ -126,11 +128,18 @@ class _Plan:
 
     @property
     def layers(self) -> list[int]:
-        return sorted({s.layer for s in (*self.reads, *self.edits)} | set(self.attention))
+        also = {*self.attention} if self.before_last is None else {*self.attention, self.before_last}
+        return sorted({s.layer for s in (*self.reads, *self.edits)} | also)
 
     @property
     def edges(self) -> set[int]:
         return {s.layer for s in self.reads if s.kind == "edge"}
+
+
+def rows_at_once(model: Adapter) -> int:
+    """Prompts a trace, so that no encoder of a model needs more than `SCORES` attention scores a layer."""
+    scores = [e.spec.heads * e.spec.max_tokens**2 for e in model.encoders.values()]
+    return max(1, min(BATCH, SCORES // max(scores)))
 
 
 def batches(count: int, size: int = BATCH, label: str = "", progress: bool = False) -> Iterator[range]:
@@ -140,26 +149,44 @@ def batches(count: int, size: int = BATCH, label: str = "", progress: bool = Fal
         yield range(start, min(start + size, count))
 
 
+def tokenise(model: Adapter, texts: Sequence[str]) -> dict[str, Tokens]:
+    """The prompts as every encoder of a model reads them."""
+    return {name: encoder.tokenise(texts) for name, encoder in model.encoders.items()}
+
+
+def condition(model: Adapter, tokens: Mapping[str, Tokens], edits: Mapping[Site, Edit] | None = None) -> Conditioning:
+    """The conditioning of one batch: every encoder once, those without edits untouched and without a trace."""
+    by_encoder: dict[str, dict[Site, Edit]] = {}
+    for site, edit in (edits or {}).items():
+        model.check_layer(site.layer, site.encoder)
+        by_encoder.setdefault(site.encoder, {})[site] = edit
+    states = {}
+    for name, encoder in model.encoders.items():
+        if name in by_encoder:
+            states[name] = forward(model, tokens[name], edits=by_encoder[name], encoder=name).states
+        else:
+            states[name] = encoder(tokens[name])
+    return model.condition(states, tokens)
+
+
 def encode(
-    model: Adapter,
-    prompts: Sequence[str],
-    edits: Mapping[Site, Edit] | None = None,
-    encoder: str = "text_encoder",
-    progress: bool = False,
+    model: Adapter, prompts: Sequence[str], edits: Mapping[Site, Edit] | None = None, progress: bool = False
 ) -> Conditioning:
     """Encode prompts once, with edits on the prompt branch; the negative branch is never edited.
 
+    The result is in main memory: of many prompts it is large, and the denoiser takes it batch by batch.
+
     Raises:
-        InterpError: no prompts, or one is too long.
+        InterpError: no prompts; a layer or encoder that does not exist.
     """
     if not prompts:
         raise InterpError("no prompts to encode")
-    parts = []
-    for rows in batches(len(prompts), label="encode", progress=progress):
-        part = forward(model, model.tokenise([prompts[i] for i in rows], encoder), edits=edits, encoder=encoder)
-        assert part.conditioning is not None
-        parts.append(part.conditioning)
-    return concatenate(parts)
+    return concatenate(
+        [
+            condition(model, tokenise(model, [prompts[i] for i in rows]), edits).to("cpu")
+            for rows in batches(len(prompts), rows_at_once(model), "encode", progress)
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -197,10 +224,10 @@ def features(
         raise InterpError("edge features count token pairs, the others tokens: capture them in two calls")
     kept: dict[Site, list[Tensor]] = {s: [] for s in sites}
     owner: list[Tensor] = []
-    for rows in batches(len(prompts), label="capture", progress=progress):
+    for rows in batches(len(prompts), rows_at_once(model), "capture", progress):
         chosen = [prompts[i] for i in rows]
-        batch = model.tokenise([p.text for p in chosen], sites[0].encoder)
-        got = forward(model, batch, reads=sites, encoder=sites[0].encoder, condition=False)
+        batch = model.encoder(sites[0].encoder).tokenise([p.text for p in chosen])
+        got = forward(model, batch, reads=sites, encoder=sites[0].encoder, to_end=False)
         if sites[0].kind == "edge":
             pairs = _edge_pairs(batch, chosen)
             for site in sites:
@@ -262,10 +289,10 @@ def attention(model: Adapter, prompts: Sequence[Prompt], encoder: str, progress:
     """
     layers = range(model.spec(encoder).reach + 1)
     blocks, reverse, context, length = [], [], [], []
-    for rows in batches(len(prompts), label="attention", progress=progress):
+    for rows in batches(len(prompts), rows_at_once(model), "attention", progress):
         chosen = [prompts[i] for i in rows]
-        batch = model.tokenise([p.text for p in chosen], encoder)
-        got = forward(model, batch, attention=layers, encoder=encoder, condition=False)
+        batch = model.encoder(encoder).tokenise([p.text for p in chosen])
+        got = forward(model, batch, attention=layers, encoder=encoder, to_end=False)
         cult, noun = token_sets(batch, chosen)
         content = batch.mask.bool() & ~batch.special
         for i in range(len(chosen)):
@@ -284,17 +311,21 @@ def _mean(block: np.ndarray) -> Float[np.ndarray, "layer"]:
 
 
 def edited_envoy(model: Adapter, edits: Mapping[Site, Edit], encoder: str = "text_encoder") -> Any:
-    """A copy of the wrapped encoder that carries edits: every trace of it applies them to real tokens."""
-    envoy = model.envoy(encoder)
-    with envoy.edit() as (_, edited):
-        given = edited.inputs[1]
-        real, special = given["attention_mask"].bool(), model.is_special(given["input_ids"])
+    """A copy of the wrapped encoder that carries edits: every trace of it applies them to real tokens.
+
+    Raises:
+        InterpError: an edit is of another encoder.
+    """
+    at = model.encoder(encoder)
+    if other := sorted({s.encoder for s in edits} - {encoder}):
+        raise InterpError(f"the plan edits {', '.join(other)}, not {encoder}; name that encoder")
+    with at.envoy.edit() as (_, edited):
+        positional, named = edited.inputs
+        ids = named["input_ids"] if "input_ids" in named else positional[0]
+        real, special = at.real(ids), at.is_special(ids)
         for site in sorted(edits, key=lambda s: (s.layer, s.kind != "z")):
             if site.kind == "z":
-                module = model.attention(edited, site.layer)
-                out = module.output
-                module.output = (_apply(edits[site], out[0], real, special), *out[1:])
+                at.set_z(edited, site.layer, _apply(edits[site], at.z(edited, site.layer), real, special))
             else:
-                module = model.block(edited, site.layer)
-                module.output = _apply(edits[site], module.output, real, special)
+                at.set_resid(edited, site.layer, _apply(edits[site], at.resid(edited, site.layer), real, special))
     return edited

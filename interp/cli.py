@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
+import click
 import typer
 
 from interp.errors import InterpError
@@ -14,7 +15,8 @@ from interp.types import Codes
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
-Model = Annotated[str, typer.Option(help="`pocket`, or a model folder")]
+Model = Annotated[str, typer.Option(help="`pocket`, a model folder, a hub id, `pea-diffusion:<folder>`")]
+Encoder = Annotated[str, typer.Option(help="which text encoder, as the pipeline names it")]
 Bench = Annotated[str, typer.Option(help="`pocket`, or a folder in CultureBench format")]
 Out = Annotated[Path, typer.Option(help="folder to write; made if missing")]
 NeuronFolder = Annotated[Path, typer.Option("--neurons", help="folder written by `interp neurons`")]
@@ -31,6 +33,18 @@ CodesOption = Annotated[str, typer.Option("--codes", help="topk or relu", callba
 Sets = Annotated[int, typer.Option(help="matched random control sets; 0 for none")]
 
 
+@app.callback()
+def options(
+    context: typer.Context,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; chosen from what is there if not given")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16")] = None,
+    offload: Annotated[str | None, typer.Option(help="none, model or sequential")] = None,
+    image_size: Annotated[int | None, typer.Option(help="side of the pictures in pixels")] = None,
+) -> None:
+    """Where a model is loaded, and how; before the command: `interp --device cuda report …`."""
+    context.obj = {"device": device, "dtype": dtype, "offload": offload, "size": image_size}
+
+
 @app.command()
 def report(
     model: Model = "pocket",
@@ -45,16 +59,19 @@ def report(
 
     if size not in ("quick", "sample", "full"):
         raise InterpError(f"size {size!r}; known: quick, sample, full")
-    typer.echo(study.report(model, bench, out, "quick" if quick else size, seed))
+    typer.echo(study.report(_load(model), bench, out, "quick" if quick else size, seed))
 
 
 @app.command()
-def layers(model: Model = "pocket", bench: Bench = "pocket", out: Out = Path("runs/layers")) -> None:
+def layers(
+    model: Model = "pocket", bench: Bench = "pocket", encoder: Encoder = "text_encoder", out: Out = Path("runs/layers")
+) -> None:
     """ΔCA and the causal scan of every layer."""
     from interp import experiment, values
 
-    loaded, marks = experiment.load(model), experiment.benchmark(bench)
-    _write(experiment.find_layers(loaded, marks), out, values.manifest(_command(), loaded, marks))
+    loaded, marks = _load(model), experiment.benchmark(bench)
+    found = experiment.find_layers(loaded, marks, encoder=encoder)
+    _write(found, out, values.manifest(_command(), loaded, marks))
 
 
 @app.command()
@@ -63,6 +80,7 @@ def sae(
     model: Model = "pocket",
     bench: Bench = "pocket",
     site: Annotated[str, typer.Option(help="z or resid")] = "resid",
+    encoder: Encoder = "text_encoder",
     steps: int = 2000,
     k: int = 32,
     seed: int = 0,
@@ -74,9 +92,9 @@ def sae(
 
     if site not in ("z", "resid"):
         raise InterpError(f"site {site!r}; an SAE is trained on z or resid")
-    loaded, marks = experiment.load(model), experiment.benchmark(bench)
+    loaded, marks = _load(model), experiment.benchmark(bench)
     settings = SaeSettings(steps=steps, k=k, seed=seed)
-    made = experiment.train_sae(loaded, marks, layer, site, settings=settings, folder=out)  # type: ignore[arg-type]
+    made = experiment.train_sae(loaded, marks, layer, site, encoder, settings, out)  # type: ignore[arg-type]
     for trained in made.values():
         typer.echo(trained.ref.path)
 
@@ -93,7 +111,7 @@ def neurons(
     from interp import neurons as neuron
     from interp import sae as saes
 
-    loaded, marks = experiment.load(model), experiment.benchmark(bench)
+    loaded, marks = _load(model), experiment.benchmark(bench)
     found = experiment.find_neurons(loaded, saes.load(sae_folder), marks)
     neuron.save(found, out)
     values.write_manifest(out, values.manifest(_command(), loaded, marks))
@@ -144,7 +162,8 @@ def sweep(
     from interp import neurons as neuron
 
     found = neuron.load(folder)
-    swept = experiment.sweep(found, strength, intervention, codes, split, per_culture)  # type: ignore[arg-type]
+    model = _load(str(found.settings["model"]))
+    swept = experiment.sweep(found, strength, intervention, codes, split, per_culture, model=model)  # type: ignore[arg-type]
     values.write_json(out / "sweep.json", swept)
     typer.echo(json.dumps(asdict(swept), indent=1))
 
@@ -163,7 +182,8 @@ def steer(
     from interp import experiment
     from interp import neurons as neuron
 
-    done = experiment.steer(neuron.load(folder), culture, prompt, strength)
+    found = neuron.load(folder)
+    done = experiment.steer(found, culture, prompt, strength, model=_load(str(found.settings["model"])))
     out.mkdir(parents=True, exist_ok=True)
     for name, pictures in (("baseline", done.baseline), (culture.lower(), done.steered)):
         for number, picture in enumerate(pictures):
@@ -172,12 +192,26 @@ def steer(
 
 
 @app.command()
-def doctor(model: Annotated[str | None, typer.Argument(help="a model to load and certify")] = None) -> None:
-    """Versions, device, what can be loaded; with a model, its certificate."""
+def doctor(
+    model: Annotated[str | None, typer.Argument(help="a model to estimate, load and certify")] = None,
+    load: Annotated[bool, typer.Option(help="load it; else the estimate alone")] = True,
+) -> None:
+    """Versions, device, what can be loaded; with a model, what it will need, then its certificate."""
     from interp import doctor as check
 
-    for line in check.lines(model):
+    for line in check.lines(model, load, **_placed()):
         typer.echo(line)
+
+
+def _placed() -> dict[str, Any]:
+    """The options before the command."""
+    return dict(click.get_current_context().find_root().obj)
+
+
+def _load(model: str) -> Any:
+    from interp import experiment
+
+    return experiment.load(model, **_placed())
 
 
 def _effect(name: str, folder: Path, out: Path, per_culture: int | None, **options: Any) -> None:
@@ -185,7 +219,8 @@ def _effect(name: str, folder: Path, out: Path, per_culture: int | None, **optio
     from interp import neurons as neuron
 
     found = neuron.load(folder)
-    effect = getattr(experiment, name)(found, per_culture=per_culture, **options)
+    model = _load(str(found.settings["model"]))
+    effect = getattr(experiment, name)(found, per_culture=per_culture, model=model, **options)
     _write(effect, out, values.manifest_of(_command(), found))
 
 
@@ -197,7 +232,7 @@ def _write(value: Any, out: Path, manifest: Any) -> None:
 
     values.save(value, out, manifest)
     save(figure(value), out, "figure")
-    typer.echo(values.text(value))
+    typer.echo(repr(value))
 
 
 def _command() -> str:

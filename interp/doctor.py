@@ -1,16 +1,27 @@
-"""What is installed, what computes, what can be loaded."""
+"""What is installed, what computes, what can be loaded, and what a model will need before it is."""
 
 import importlib.util
+from typing import Any
 
 import torch
 
-from interp import experiment, store
+from interp import experiment, models, store
+from interp.models import folder as files
+from interp.models import pipeline, pocket
+from interp.models import placement as placements
 
 EXTRAS = {"judges": "google.genai", "peadiffusion": "open_clip"}
+STEPS = 30
+"""Sampler steps of the estimate of an image."""
 
 
-def lines(model: str | None = None) -> list[str]:
-    """The findings, a line each; with a model, it is loaded and its certificate shown.
+def lines(model: str | None = None, load: bool = True, **options: Any) -> list[str]:
+    """The findings, a line each; with a model, its estimate, and unless `load` is off, its certificate.
+
+    Args:
+        model: as `interp.load` takes it.
+        load: load it and run its checks.
+        options: device, dtype, offload, size.
 
     Raises:
         InterpError: the model cannot be loaded, or a check failed.
@@ -19,12 +30,27 @@ def lines(model: str | None = None) -> list[str]:
     out.append(f"device {_device()}, {torch.get_num_threads()} threads")
     out.append(f"cache {store.cache_dir()}")
     out += [f"extra {name}: {'installed' if _there(module) else 'not installed'}" for name, module in EXTRAS.items()]
-    out.append("models: pocket (ships with the project), any folder in AltDiffusion's layout")
-    if model is not None:
-        loaded = experiment.load(model)
+    families = ", ".join(sorted(models.FAMILIES)) + ", any diffusers pipeline with one XLM-R, CLIP or T5 encoder"
+    out.append(f"models: pocket (ships with the project); folders and hub ids of {families}")
+    out.append(f"models by prefix: {', '.join(f'{prefix}:<folder>' for prefix in models.PREFIXES)}")
+    if model is None:
+        return out
+    out += estimate(model, **options)
+    if load:
+        loaded = experiment.load(model, **options)
         out += [repr(loaded), f"digest {loaded.digest}"]
         out += [f"check {name}: {value:.3g}" for name, value in loaded.certificate.items()]
     return out
+
+
+def estimate(model: str, **options: Any) -> list[str]:
+    """What a model will need, from its configurations and the headers of its weights; nothing is loaded."""
+    if model.partition(":")[0] in models.PREFIXES:
+        return [f"{model}: no estimate before loading"]
+    folder = pocket.unpack() if model == "pocket" else files.resolve(model)
+    placement = pipeline.place(pipeline.Request(model, folder, **options))
+    needed = placements.estimate(folder, placement, STEPS, options.get("size"))
+    return [f"placement: {placement}", *needed.lines()]
 
 
 def _device() -> str:

@@ -19,7 +19,8 @@ from interp.arms import Judge, Stage, default_judge, seed_of
 from interp.benchmarks import Benchmark
 from interp.errors import InterpError
 from interp.interventions import Amplify, Intervention, Mask, Plan, Steer, Where
-from interp.models.base import Adapter
+from interp.models.base import Adapter, Conditioning
+from interp.report.grids import Grid, GridRow
 from interp.types import (
     Codes,
     Effect,
@@ -28,6 +29,7 @@ from interp.types import (
     Neurons,
     NeuronSet,
     Prompt,
+    Shown,
     Site,
     SiteKind,
 )
@@ -41,13 +43,26 @@ SHIPPED = Path(__file__).parents[1] / "saes"
 _loaded: "weakref.WeakValueDictionary[str, Adapter]" = weakref.WeakValueDictionary()
 
 
-def load(name: str) -> Adapter:
-    """Load `pocket` or a model folder; the adapter proves itself and its certificate stays with it.
+def load(
+    name: str,
+    device: str | None = None,
+    dtype: str | None = None,
+    offload: str | None = None,
+    size: int | None = None,
+) -> Adapter:
+    """Load a model; it proves itself, and its certificate stays with it.
+
+    Args:
+        name: `pocket`, a diffusers folder, a hub id, `pea-diffusion:<folder>` or `show-o2:<folder>`.
+        device: `cpu`, `cuda`, …; None for what is there.
+        dtype: `float32`, `float16` or `bfloat16`; None for what suits model and device.
+        offload: `none`, `model` or `sequential`; None for what fits.
+        size: side of the pictures in pixels; None for the model's.
 
     Raises:
-        InterpError: nothing of that name, or a check failed.
+        InterpError: nothing of that name, a broken or missing part, no memory for it, or a check failed.
     """
-    model = loading.load(name)
+    model = loading.load(name, device, dtype, offload, size)
     _loaded[model.encoder_digest] = model
     return model
 
@@ -472,7 +487,9 @@ def _set_shifts(given: Trial, make: Make, kind: str) -> dict[str, tuple[float, .
     plain = stage.conditioning(kind, [Plan()] * len(stage.samples))
 
     def moved(plans: list[Plan]) -> float:
-        return float(probe.shift(stage.conditioning(kind, plans), plain).mean())
+        edited = stage.conditioning(kind, plans)
+        assert isinstance(edited, Conditioning) and isinstance(plain, Conditioning)
+        return float(probe.shift(edited, plain).mean())
 
     controls = given.controls
     random = [moved([Plan.of(make(controls[c][n])) for c in stage.cultures]) for n in range(given.sets)]
@@ -536,7 +553,7 @@ def maker(intervention: str, strength: float, codes: Codes = "topk", tokens: Whe
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Shown):
     """Dose and response."""
 
     strengths: tuple[float, ...]
@@ -581,6 +598,14 @@ class Steered:
     baseline: generation.Images
     steered: generation.Images
     strength: float
+
+    def grid(self) -> Grid:
+        """The pictures side by side; shows itself in a notebook."""
+        rows = [
+            GridRow(prompt, "und", prompt, list(pair))
+            for prompt, *pair in zip(self.prompts, self.baseline, self.steered, strict=True)
+        ]
+        return Grid(f"Steered to {self.culture}, strength {self.strength:g}.", ["plain", self.culture], rows)
 
 
 def steer(

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from interp import capture
 from interp.errors import InterpError
 from interp.interventions import Intervention, Plan, row_edits
-from interp.models.base import Adapter, Conditioning, concatenate
+from interp.models.base import Adapter, Conditioned, Verbatim, concatenate
 
 Images = UInt8[np.ndarray, "prompt height width rgb"]
 IMAGE_BATCH = 64
@@ -25,36 +25,42 @@ def encode(
     model: Adapter,
     prompts: Sequence[str],
     plan: Plan | Intervention | Sequence[Plan | Intervention | None] | None = None,
-    encoder: str = "text_encoder",
     progress: bool = False,
-) -> Conditioning:
+) -> Conditioned:
     """Encode prompts under one plan, or one plan a prompt; the negative branch is never edited.
 
-    A prompt that comes again under the same plan is encoded once.
+    A prompt that comes again under the same plan is encoded once. A model without a text encoder of its own takes the
+    prompts as they are.
 
     Raises:
-        InterpError: as many plans as prompts are needed; a prompt is too long; an SAE is another model's.
+        InterpError: as many plans as prompts are needed; an SAE is another model's; a plan for a model that cannot be
+            edited.
     """
-    if plan is None or isinstance(plan, Plan) or not isinstance(plan, Sequence):
-        return capture.encode(model, prompts, Plan.of(plan).edits(model.encoder_digest), encoder, progress)
-    if len(plan) != len(prompts):
-        raise InterpError(f"{len(prompts)} prompts but {len(plan)} plans; give one plan, or one a prompt")
-    chosen = [Plan.of(item) for item in plan]
+    several = isinstance(plan, Sequence) and not isinstance(plan, Plan)
+    chosen = [Plan.of(item) for item in plan] if several else [Plan.of(plan)] * len(prompts)  # type: ignore
+    if len(chosen) != len(prompts):
+        raise InterpError(f"{len(prompts)} prompts but {len(chosen)} plans; give one plan, or one a prompt")
+    if not model.encoders:
+        if any(chosen):
+            raise InterpError(f"{model.name} is a baseline only: it has no text encoder that a plan could edit")
+        return Verbatim(tuple(prompts))
+    if not several:
+        return capture.encode(model, prompts, Plan.of(plan).edits(model.encoder_digest), progress)  # type: ignore
     if not prompts:
         raise InterpError("no prompts to encode")
     pairs = list(zip(prompts, chosen, strict=True))
     place = {pair: n for n, pair in enumerate(dict.fromkeys(pairs))}
     different = list(place)
     parts = []
-    for rows in capture.batches(len(different), label="encode", progress=progress):
+    for rows in capture.batches(len(different), capture.rows_at_once(model), "encode", progress):
         texts, plans = zip(*different[rows.start : rows.stop], strict=True)
-        parts.append(capture.encode(model, texts, row_edits(plans, model.encoder_digest), encoder))
+        parts.append(capture.encode(model, texts, row_edits(plans, model.encoder_digest)))
     return concatenate(parts).rows([place[pair] for pair in pairs])
 
 
 def render(
     model: Adapter,
-    conditioning: Conditioning,
+    conditioning: Conditioned,
     seeds: Sequence[int],
     steps: int | None = None,
     guidance: float | None = None,

@@ -94,13 +94,13 @@ def donors(model: Adapter, pairs: Sequence[PromptPair], sites: Sequence[Site]) -
     encoder = sites[0].encoder
     noun: dict[Site, list[Tensor]] = {s: [] for s in sites}
     modifier: dict[Site, list[Tensor]] = {s: [] for s in sites}
-    for rows in capture.batches(len(pairs)):
+    for rows in capture.batches(len(pairs), capture.rows_at_once(model)):
         for store, prompts, part in (
             (noun, [pairs[i].noun for i in rows], 1),
             (modifier, [_neutral(pairs[i]) for i in rows], 0),
         ):
-            tokens = model.tokenise([p.text for p in prompts], encoder)
-            got = capture.forward(model, tokens, reads=sites, encoder=encoder, condition=False)
+            tokens = model.encoder(encoder).tokenise([p.text for p in prompts])
+            got = capture.forward(model, tokens, reads=sites, encoder=encoder, to_end=False)
             where = token_sets(tokens, prompts)[part]
             for site in sites:
                 store[site] += [got.features[site][i, at] for i, at in enumerate(where)]
@@ -114,18 +114,16 @@ def interchange(model: Adapter, pairs: Sequence[PromptPair], site: Site, arm: Ar
     cut the noun differently). `modifier`: the modifier's tokens get the mean state of a neutral modifier.
     """
     parts = []
-    for rows in capture.batches(len(pairs)):
+    for rows in capture.batches(len(pairs), capture.rows_at_once(model)):
         prompts = [pairs[i].cult for i in rows]
-        tokens = model.tokenise([p.text for p in prompts], site.encoder)
-        cult, noun = token_sets(tokens, prompts)
+        tokens = capture.tokenise(model, [p.text for p in prompts])
+        cult, noun = token_sets(tokens[site.encoder], prompts)
         if arm == "noun":
             patches = [_fit(given.noun[site][i], len(at)) for i, at in zip(rows, noun, strict=True)]
         else:
             patches = [given.modifier[site][i].expand(len(at), -1) for i, at in zip(rows, cult, strict=True)]
         edit = _replace(noun if arm == "noun" else cult, patches)
-        got = capture.forward(model, tokens, edits={site: edit}, encoder=site.encoder).conditioning
-        assert got is not None
-        parts.append(got)
+        parts.append(capture.condition(model, tokens, {site: edit}).to("cpu"))
     return concatenate(parts)
 
 
@@ -143,11 +141,11 @@ def _replace(positions: list[list[int]], patches: list[Tensor]) -> Edit:
     return edit
 
 
-def culture_probe(model: Adapter, pairs: Sequence[PromptPair], encoder: str = "text_encoder") -> probe.Probe:
+def culture_probe(model: Adapter, pairs: Sequence[PromptPair]) -> probe.Probe:
     """The encoder-side measure: which culture, or none, a prompt's conditioning says."""
     prompts = [p.cult.text for p in pairs] + [p.noun.text for p in pairs]
     labels = [p.culture for p in pairs] + [UNRECOGNISABLE] * len(pairs)
-    return probe.fit(capture.encode(model, prompts, encoder=encoder), labels)
+    return probe.fit(capture.encode(model, prompts), labels)
 
 
 def _halves(pairs: Sequence[PromptPair]) -> tuple[list[PromptPair], list[PromptPair]]:
@@ -170,9 +168,9 @@ def causal_scan(
     The probe is fitted on half of each culture's concepts and read on the others.
     """
     fitting, reading = _halves(pairs)
-    measure = culture_probe(model, fitting, encoder)
+    measure = culture_probe(model, fitting)
     labels = [p.culture for p in reading]
-    before = measure.named(capture.encode(model, [p.cult.text for p in reading], encoder=encoder), labels).mean()
+    before = measure.named(capture.encode(model, [p.cult.text for p in reading]), labels).mean()
     layers = range(model.spec(encoder).reach + 1)
     out = {}
     for kind in ("z", "resid"):

@@ -1,88 +1,224 @@
 """Load a model and let it prove itself: a certificate of measured checks that every run keeps.
 
-The prompts of the checks are short and multilingual; each check compares two numbers that must agree, or must differ.
+Each check compares two numbers that must agree, or must differ, on short multilingual prompts; a check that fails stops
+with its name and the two numbers. Differences are relative to the largest value compared, if that is above 1.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from interp import capture, models
 from interp.errors import InterpError
-from interp.models.base import Adapter
+from interp.models.base import Adapter, Conditioning, States, Tokens
+from interp.models.encoders import TextEncoder
+from interp.models.pipeline import DiffusersAdapter
 from interp.types import Site
 
 PROMPTS = ("a house", "ein Haus im deutschen Stil", "中国风格的房子")
 TOLERANCE = 1e-4
-"""Largest difference allowed between a padded batch and its single rows, and between A·V and the module's output."""
+"""Largest relative difference allowed in float32; in half precision 8 units of its last place."""
+PIXELS = 256
+"""Side of the pictures of the checks, in models whose own are larger."""
 
 
-def load(name: str, certify: bool = True) -> Adapter:
-    """Load `pocket` or a model folder.
+def load(
+    name: str,
+    device: str | None = None,
+    dtype: str | torch.dtype | None = None,
+    offload: str | None = None,
+    size: int | None = None,
+    certify: bool = True,
+) -> Adapter:
+    """Load a model and check it.
 
     Args:
-        name: what to load.
+        name: `pocket`, a folder, a hub id, `pea-diffusion:<folder>` or `show-o2:<folder>`.
+        device: `cpu`, `cuda`, …; None for what is there.
+        dtype: `float32`, `float16`, `bfloat16`; None for what suits model and device.
+        offload: `none`, `model` (whole parts move to the accelerator in turn) or `sequential` (layer by layer); None
+            for what fits.
+        size: side of the pictures in pixels; None for the model's.
         certify: run the checks; the result is `model.certificate`.
 
     Raises:
-        InterpError: nothing of that name, or a check failed.
+        InterpError: nothing of that name, a broken or missing part, no memory for it, or a check failed.
     """
-    model = models.load(name)
+    model = models.load(name, device=device, dtype=dtype, offload=offload, size=size)
     if certify:
         model.certificate = certificate(model)
     return model
 
 
 def certificate(model: Adapter) -> dict[str, float]:
-    """The largest difference each check saw.
+    """The largest difference each check saw; `…padding_is_seen` is a finding, not a check.
 
     Raises:
         InterpError: a check failed; names it and the two numbers.
     """
     out: dict[str, float] = {}
-    for encoder, spec in model.encoders.items():
-        layer = spec.reach // 2
-        out |= {f"{encoder}.{k}": v for k, v in _checks(model, encoder, layer).items()}
+    for name, encoder in model.encoders.items():
+        out |= {f"{name}.{check}": value for check, value in _of_encoder(model, encoder).items()}
+    return out | _of_model(model)
+
+
+# ------------------------------------------------------------------------------------------------------------- encoders
+
+
+def _of_encoder(model: Adapter, encoder: TextEncoder) -> dict[str, float]:
+    name, spec = encoder.spec.name, encoder.spec
+    tokens = encoder.tokenise(PROMPTS)
+    layer, real = spec.reach // 2, tokens.mask.bool()
+    z, edge, resid = (Site(layer, kind, name) for kind in ("z", "edge", "resid"))
+    read = capture.forward(model, tokens, reads=[resid, z, edge], attention=[layer], encoder=name)
+    assert read.states is not None
+    plain = encoder(tokens)
+    pattern, values = read.edges[layer]
+    by_head = values.unflatten(-1, (pattern.shape[1], -1))
+    recomputed = torch.einsum("phqk,pkhd->pqhd", pattern.float(), by_head.float()).flatten(2)
+    single = torch.cat([_last(encoder(encoder.tokenise([p]))) for p in PROMPTS])
+    out = {
+        "rows_sum_to_one": _agree(
+            "attention rows sum to 1", read.attention[layer].float().sum(-1)[real], torch.ones(int(real.sum()))
+        ),
+        "attention_times_values": _agree("A·V equals the module's output", recomputed, read.features[z]),
+        "trace_is_identity": _agree("a trace without edits changes nothing", _last(read.states), _last(plain), 0.0),
+        "batch_equals_single": _agree("a batch equals its single rows", single, _last(plain)),
+        "eager_equals_sdpa": _agree("eager and sdpa attention agree", _last(_in_sdpa(encoder, tokens)), _last(plain)),
+    }
+    unpadded = _unpadded(encoder, tokens)
+    if encoder.masked or spec.causal:
+        out["padded_equals_unpadded"] = _agree("padded equals unpadded", unpadded, _last(plain)[real])
+    else:
+        out["padding_is_seen"] = _apart(unpadded, _last(plain)[real])
+    return out | _edits(model, encoder)
+
+
+def _edits(model: Adapter, encoder: TextEncoder) -> dict[str, float]:
+    """Edits at the first and the last layer offered move the conditioning; a layer that is not offered does not."""
+    spec, texts = encoder.spec, capture.tokenise(model, PROMPTS)
+    plain = capture.condition(model, texts)
+    out = {}
+    for kind in ("z", "resid"):
+        moved = [
+            _apart(*_both(capture.condition(model, texts, {Site(layer, kind, spec.name): _rolled}), plain))
+            for layer in (0, spec.reach)
+        ]
+        out[f"edit_moves_{kind}"] = _differ(f"an edit of {kind} at layers 0 and {spec.reach} moves", min(moved))
+    if spec.reach + 1 < spec.layers:
+        layers: Any = encoder.module.get_submodule(encoder.path)
+        # before the library's own hook, which keeps the hidden states
+        handle = layers[spec.reach + 1].register_forward_hook(_roll_output, prepend=True)
+        moved = _apart(*_both(capture.condition(model, texts), plain))
+        handle.remove()
+        out["beyond_reach"] = _zero(f"layer {spec.reach + 1} never affects the image", moved)
     return out
 
 
-def _checks(model: Adapter, encoder: str, layer: int) -> dict[str, float]:
-    tokens = model.tokenise(PROMPTS, encoder)
-    site = Site(layer, "resid", encoder)
-    z, edge = Site(layer, "z", encoder), Site(layer, "edge", encoder)
-    plain = capture.forward(model, tokens, encoder=encoder)
-    read = capture.forward(model, tokens, reads=[site, z, edge], attention=[layer], encoder=encoder)
-    moved = capture.forward(model, tokens, edits={site: lambda f, _: f + f.std()}, encoder=encoder)
-    assert plain.conditioning and read.conditioning and moved.conditioning
-    base = plain.conditioning.embeds
-    pattern, values = read.edges[layer]
-    heads = pattern.shape[1]
-    recomputed = torch.einsum("phqk,pkhd->pqhd", pattern, values.unflatten(-1, (heads, -1))).flatten(2)
-    single = torch.cat([_embeds(model, [p], encoder) for p in PROMPTS])
-    real = tokens.mask.bool()
+def _rolled(features: Tensor, special: Tensor) -> Tensor:
+    """An edit that no normalisation undoes."""
+    return features.roll(1, -1)
+
+
+def _roll_output(module: Any, given: Any, output: Any) -> Any:
+    return (output[0].roll(1, -1), *output[1:]) if isinstance(output, tuple) else output.roll(1, -1)
+
+
+def _both(a: Conditioning, b: Conditioning) -> tuple[Tensor, Tensor]:
+    """Two conditionings, flat."""
+
+    def flat(x: Conditioning) -> Tensor:
+        return torch.cat([p.float().flatten(1) for p in (x.embeds, x.pooled) if p is not None], 1)
+
+    return flat(a), flat(b)
+
+
+def _last(states: States) -> Tensor:
+    """The last states of an encoder, whatever its class calls them."""
+    return states.output.last_hidden_state
+
+
+def _in_sdpa(encoder: TextEncoder, tokens: Tokens) -> States:
+    module: Any = encoder.module
+    module.set_attn_implementation("sdpa")
+    states = encoder(tokens)
+    module.set_attn_implementation("eager")
+    return states
+
+
+def _unpadded(encoder: TextEncoder, tokens: Tokens) -> Tensor:
+    """The states of real tokens, each prompt alone and without padding."""
+    rows = []
+    for ids, mask in zip(tokens.ids, tokens.mask, strict=True):
+        length = int(mask.sum())
+        alone = Tokens(ids[None, :length], mask[None, :length], tokens.special[:1, :length], tokens.offsets[:1])
+        rows.append(_last(encoder(alone))[0])
+    return torch.cat(rows)
+
+
+# --------------------------------------------------------------------------------------------------- the whole pipeline
+
+
+def _of_model(model: Adapter) -> dict[str, float]:
+    """Against the library's own way from prompts to conditioning and to pictures, where there is one."""
+    if not isinstance(model, DiffusersAdapter):
+        return {}
+    reference = model.reference(PROMPTS)
+    if not reference:
+        return {}
+    ours = capture.encode(model, PROMPTS)
+    differences = []
+    for field, theirs in reference.items():
+        own = getattr(ours, field)
+        differences.append(
+            _agree(
+                f"{field} equal the pipeline's encode_prompt",
+                own.expand(theirs.shape) if own is not None else own,
+                theirs,
+            )
+        )
+    side = min(model.size or model.own_size, PIXELS)
+    drawn = model.images(ours, range(len(PROMPTS)), steps=1, size=side)
+    library = model.draw({"prompt": list(PROMPTS)}, range(len(PROMPTS)), steps=1, size=side)
+    pixels = float(np.abs(drawn.astype(int) - library.astype(int)).max())
     return {
-        "rows_sum_to_one": _within("attention rows sum to 1", read.attention[layer].sum(-1)[real] - 1, TOLERANCE),
-        "attention_times_values": _within("A·V equals the module's output", recomputed - read.features[z], TOLERANCE),
-        "trace_is_identity": _within("a trace without edits changes nothing", read.conditioning.embeds - base, 0.0),
-        "batch_equals_single": _within("a batch equals its single rows", single - base, TOLERANCE),
-        "edit_moves": _above("an edit changes the embeddings", moved.conditioning.embeds - base, TOLERANCE),
+        "conditioning_equals_library": max(differences),
+        "image_equals_library": _zero("pictures under the empty plan equal the pipeline's own", pixels),
     }
 
 
-def _embeds(model: Adapter, prompts: list[str], encoder: str) -> Tensor:
-    out = capture.forward(model, model.tokenise(prompts, encoder), encoder=encoder).conditioning
-    assert out is not None
-    return out.embeds
+# ---------------------------------------------------------------------------------------------------------- comparisons
 
 
-def _within(check: str, difference: Tensor, tolerance: float) -> float:
-    largest = float(difference.abs().max())
-    if not largest <= tolerance:
-        raise InterpError(f"check failed: {check}; found a difference of {largest:.3g}, allowed {tolerance:.3g}")
-    return largest
+def _apart(a: Tensor, b: Tensor) -> float:
+    """The largest difference, relative to the largest value if that is above 1."""
+    a, b = a.detach().double().cpu(), b.detach().double().cpu()
+    if a.shape != b.shape:
+        return float("inf")
+    return float((a - b).abs().max() / max(1.0, float(b.abs().max())))
 
 
-def _above(check: str, difference: Tensor, least: float) -> float:
-    largest = float(difference.abs().max())
-    if not largest > least:
-        raise InterpError(f"check failed: {check}; found a difference of {largest:.3g}, expected more than {least:.3g}")
-    return largest
+def _agree(check: str, found: Tensor | None, wanted: Tensor, tolerance: float | None = None) -> float:
+    half = wanted.dtype in (torch.float16, torch.bfloat16)
+    allowed = tolerance if tolerance is not None else 8 * torch.finfo(wanted.dtype).eps if half else TOLERANCE
+    return _within(check, float("inf") if found is None else _apart(found, wanted), allowed)
+
+
+def _zero(check: str, difference: float) -> float:
+    return _within(check, difference, 0.0)
+
+
+def _within(check: str, difference: float, allowed: float) -> float:
+    if not difference <= allowed:
+        raise InterpError(f"check failed: {check}; found a difference of {difference:.3g}, allowed {allowed:.3g}")
+    return difference
+
+
+def _differ(check: str, difference: float) -> float:
+    if not difference > TOLERANCE:
+        raise InterpError(
+            f"check failed: {check}; found a difference of {difference:.3g}, expected more than {TOLERANCE:.3g}"
+        )
+    return difference

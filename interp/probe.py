@@ -18,17 +18,25 @@ PENALTY = 1e-3
 """Weight of the squared norm, on standardised features."""
 
 
-def pooled(conditioning: Conditioning) -> Float[Tensor, "prompt d_cond"]:
-    """Mean of the states of real tokens."""
-    mask = conditioning.mask.to(conditioning.embeds)[..., None]
-    return ((conditioning.embeds * mask).sum(1) / mask.sum(1)).float().cpu()
+def pooled(conditioning: Conditioning) -> Float[Tensor, "prompt d_probe"]:
+    """Mean of the states of real tokens; beside it the pooled state, in models that have one."""
+    mask = conditioning.mask.float()[..., None]
+    mean = (conditioning.embeds.float() * mask).sum(1) / mask.sum(1)
+    return (mean if conditioning.pooled is None else torch.cat([mean, conditioning.pooled.float()], 1)).cpu()
 
 
 def shift(edited: Conditioning, plain: Conditioning) -> Float[np.ndarray, "prompt"]:
-    """1 − cosine between the real tokens' states with and without an edit, averaged over tokens."""
-    cosine = torch.nn.functional.cosine_similarity(edited.embeds, plain.embeds, dim=-1)
+    """1 − cosine between the real tokens' states with and without an edit, averaged over tokens.
+
+    In models with a pooled state, the mean of that and of 1 − cosine between the pooled states.
+    """
+    similar = torch.nn.functional.cosine_similarity
+    cosine = similar(edited.embeds.float(), plain.embeds.float(), dim=-1)
     mask = plain.mask.to(cosine)
-    return (1 - (cosine * mask).sum(1) / mask.sum(1)).double().cpu().numpy()
+    moved = 1 - (cosine * mask).sum(1) / mask.sum(1)
+    if edited.pooled is not None and plain.pooled is not None:
+        moved = (moved + 1 - similar(edited.pooled.float(), plain.pooled.float(), dim=-1)) / 2
+    return moved.double().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,9 @@ class Probe:
     """A fitted probe."""
 
     labels: tuple[str, ...]
-    mean: Float[Tensor, "d_cond"]
-    scale: Float[Tensor, "d_cond"]
-    weight: Float[Tensor, "culture d_cond"]
+    mean: Float[Tensor, "d_probe"]
+    scale: Float[Tensor, "d_probe"]
+    weight: Float[Tensor, "culture d_probe"]
     bias: Float[Tensor, "culture"]
 
     def probabilities(self, conditioning: Conditioning) -> Float[np.ndarray, "prompt culture"]:

@@ -284,17 +284,20 @@ def replace_digest(manifest: store.Manifest, dictionary: sae.LoadedSae) -> store
     return manifest.model_copy(update={"sae_digest": dictionary.ref.digest})
 
 
-def report(model: str, bench: str, out: Path, size: str, seed: int = 0, progress: bool = True) -> Path:
+def report(model: Adapter, bench: str, out: Path, size: str, seed: int = 0, progress: bool = True) -> Path:
     """Run the whole method and write the page.
 
     Args:
-        model: name or folder.
+        model: the adapter.
         bench: name or folder.
         out: folder of the report.
         size: `quick`, `sample` or `full`.
         seed: of the pictures and the control sets.
         progress: show bars.
     """
-    command = shlex.join(["interp", "report", "--model", model, "--bench", bench, "--size", size, "--seed", str(seed)])
-    study = Study(experiment.load(model), experiment.benchmark(bench), Sizes.named(size), seed, progress)
+    options = {"model": model.name, "bench": bench, "size": size, "seed": str(seed)}
+    command = shlex.join(
+        ["interp", "report", *[part for name, value in options.items() for part in (f"--{name}", value)]]
+    )
+    study = Study(model, experiment.benchmark(bench), Sizes.named(size), seed, progress)
     return study.run(out, command)

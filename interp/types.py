@@ -102,8 +102,11 @@ class Interval:
     unscored: int = 0
     """Samples that could not be scored; they are in no estimate."""
 
+    def __str__(self) -> str:
+        return f"{self.estimate:5.1f} [{self.low:.1f}, {self.high:.1f}] n={self.n} unscored={self.unscored}"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class LayerScores(Shown):
     """Attention contrast and causal effect of every layer (Eq. 1–3; interchange)."""
 
@@ -125,6 +128,10 @@ class LayerScores(Shown):
     n_pairs: int = 0
     model_digest: str = ""
 
+    def __repr__(self) -> str:
+        rows = [f"layer {n:>2}  ΔCA {v:+.4f}{'  peak' * (n == self.peak)}" for n, v in enumerate(self.delta_ca)]
+        return "\n".join([f"LayerScores, {self.direction}, {self.n_pairs} prompt pairs", *rows])
+
 
 @dataclass(frozen=True)
 class SaeRef:
@@ -142,7 +149,7 @@ class SaeRef:
     k: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NeuronSet:
     """SAE latents of one culture, or a control set."""
 
@@ -155,8 +162,12 @@ class NeuronSet:
     """Mean code of each latent on noun-only prompts, for mean ablation."""
     sae: SaeRef
 
+    def __repr__(self) -> str:
+        shown = ", ".join(map(str, self.indices[:8])) + ", …" * (len(self.indices) > 8)
+        return f"NeuronSet({self.label}, {len(self.indices)} latents: {shown})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Neurons(Shown):
     """The culture-sensitive latents of a model, one set per culture, and where they come from."""
 
@@ -184,6 +195,11 @@ class Neurons(Shown):
             raise InterpError(f"no neurons for culture {culture!r}; known: {', '.join(self.sets)}")
         return self.sets[culture]
 
+    def __repr__(self) -> str:
+        where = f"{self.sae.site.kind} of layer {self.sae.site.layer}, {self.sae.site.encoder}"
+        rows = [f"{c:>12}  {', '.join(map(str, s.indices)) or 'none'}" for c, s in self.sets.items()]
+        return "\n".join([f"Neurons at {where}, selected on the {self.split} split", *rows])
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -200,7 +216,7 @@ class Arm:
     """1 − cosine between the edited and the unedited conditioning."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Effect(Shown):
     """What an intervention did to the pictures: paired arms and their contrasts."""
 
@@ -224,3 +240,9 @@ class Effect(Shown):
     """Encoder side: mean shift of the treatment (one number) and of each random set."""
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """A few pictures per arm, same prompts and seeds, for figures."""
+
+    def __repr__(self) -> str:
+        rows = [f"{arm:>10}  {i}  noun {self.noun_fidelity[arm]}" for arm, i in self.accuracy.items()]
+        moved = self.difference.items()
+        rows += [f"{arm:>10}  {i.estimate:+.1f} points [{i.low:.1f}, {i.high:.1f}]" for arm, i in moved]
+        return "\n".join([f"Effect of {self.name}", *rows, f"p against control {self.p_vs_control:.3f}"])

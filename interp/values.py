@@ -112,19 +112,3 @@ def manifest_of(command: str, neurons: Neurons) -> store.Manifest:
 def write_manifest(folder: Path, found: store.Manifest) -> None:
     """Write a manifest with its wall time."""
     store.write_manifest(folder, found.finished())
-
-
-def text(value: Any) -> str:
-    """A few lines for the screen."""
-    if isinstance(value, Effect):
-        rows = [f"{k:>10}  {_said(i)}  noun {_said(value.noun_fidelity[k])}" for k, i in value.accuracy.items()]
-        rows += [f"{k:>10}  {i.estimate:+.1f} points [{i.low:.1f}, {i.high:.1f}]" for k, i in value.difference.items()]
-        return "\n".join([*rows, f"p against control {value.p_vs_control:.3f}"])
-    if isinstance(value, LayerScores):
-        rows = [f"layer {n:>2}  ΔCA {v:+.4f}{'  peak' * (n == value.peak)}" for n, v in enumerate(value.delta_ca)]
-        return "\n".join(rows)
-    return repr(value)
-
-
-def _said(i: Interval) -> str:
-    return f"{i.estimate:5.1f} [{i.low:.1f}, {i.high:.1f}] n={i.n} unscored={i.unscored}"

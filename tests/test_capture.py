@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from interp import capture
-from interp.errors import InterpError
+from interp.errors import InterpError, InterpWarning
 from interp.types import Prompt, Site
 
 TEXTS = ("a house", "ein Haus im deutschen Stil", "中国风格的房子", "صورة: نملة على الطراز العربي")
@@ -20,7 +20,7 @@ def hooked(model, tokens, layer):
         block.register_forward_hook(lambda m, i, o: got.update(resid=o if torch.is_tensor(o) else o[0])),
     ]
     with torch.no_grad():
-        states = encoder(**model.inputs(tokens)).projection_state
+        states = encoder(**model.encoder("text_encoder").inputs(tokens)).projection_state
     for handle in handles:
         handle.remove()
     return got, states
@@ -28,28 +28,28 @@ def hooked(model, tokens, layer):
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_reads_equal_plain_hooks(tiny_model, layer):
-    tokens = tiny_model.tokenise(TEXTS, "text_encoder")
+    tokens = tiny_model.encoder("text_encoder").tokenise(TEXTS)
     z, resid = Site(layer, "z"), Site(layer, "resid")
     got = capture.forward(tiny_model, tokens, reads=[resid, z], attention=[layer])
     want, states = hooked(tiny_model, tokens, layer)
     assert torch.equal(got.features[z], want["z"])
     assert torch.equal(got.features[resid], want["resid"])
     assert torch.equal(got.attention[layer], want["pattern"].mean(1))
-    assert torch.equal(got.conditioning.embeds, states)
+    assert torch.equal(got.states.output.projection_state, states)
 
 
 def test_edits_equal_plain_hooks_in_any_order(tiny_model):
-    tokens = tiny_model.tokenise(TEXTS, "text_encoder")
+    tokens = tiny_model.encoder("text_encoder").tokenise(TEXTS)
     real = tokens.mask.bool()[..., None]
     edits = {Site(2, "resid"): lambda f, _: f * 1.5, Site(0, "z"): lambda f, _: f - 0.25}
-    got = capture.forward(tiny_model, tokens, edits=edits).conditioning.embeds
+    got = capture.condition(tiny_model, {"text_encoder": tokens}, edits).embeds
     layers = tiny_model.pipeline.text_encoder.roberta.encoder.layer
     handles = [
         layers[2].register_forward_hook(lambda m, i, o: torch.where(real, o * 1.5, o)),
         layers[0].attention.self.register_forward_hook(lambda m, i, o: (torch.where(real, o[0] - 0.25, o[0]), *o[1:])),
     ]
     with torch.no_grad():
-        want = tiny_model.pipeline.text_encoder(**tiny_model.inputs(tokens)).projection_state
+        want = tiny_model.pipeline.text_encoder(**tiny_model.encoder("text_encoder").inputs(tokens)).projection_state
     for handle in handles:
         handle.remove()
     torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
@@ -69,7 +69,7 @@ def test_batch_equals_single_rows(tiny_model):
 
 
 def test_padding_is_never_edited(tiny_model):
-    tokens = tiny_model.tokenise(TEXTS, "text_encoder")
+    tokens = tiny_model.encoder("text_encoder").tokenise(TEXTS)
     site = Site(1, "resid")
     plain = capture.forward(tiny_model, tokens, reads=[site]).features[site]
     edited = capture.forward(tiny_model, tokens, reads=[site], edits={site: lambda f, _: f + 7}).features[site]
@@ -86,14 +86,14 @@ def test_edge_features_equal_a_loop(tiny_model, pairs):
     attention = encoder.roberta.encoder.layer[1].attention.self
     rows = []
     for prompt in prompts:
-        tokens = tiny_model.tokenise([prompt.text], "text_encoder")
+        tokens = tiny_model.encoder("text_encoder").tokenise([prompt.text])
         found = {}
         handles = [
             attention.value.register_forward_hook(lambda m, i, o, found=found: found.update(v=o)),
             attention.register_forward_hook(lambda m, i, o, found=found: found.update(a=o[1])),
         ]
         with torch.no_grad():
-            encoder(**tiny_model.inputs(tokens))
+            encoder(**tiny_model.encoder("text_encoder").inputs(tokens))
         for handle in handles:
             handle.remove()
         heads = found["a"].shape[1]
@@ -109,7 +109,7 @@ def test_attention_blocks_equal_a_loop(tiny_model, pairs):
     prompts = [p.cult for p in pairs]
     got = capture.attention(tiny_model, prompts, "text_encoder")
     for i, prompt in enumerate(prompts):
-        tokens = tiny_model.tokenise([prompt.text], "text_encoder")
+        tokens = tiny_model.encoder("text_encoder").tokenise([prompt.text])
         cult, noun = tokens.where(0, prompt.modifier), tokens.where(0, prompt.noun)
         for layer in range(3):
             pattern = hooked(tiny_model, tokens, layer)[0]["pattern"][0].mean(0).numpy()
@@ -125,7 +125,7 @@ def test_attention_blocks_equal_a_loop(tiny_model, pairs):
 def test_features_choose_tokens_by_span(tiny_model):
     text = "Bild: Haus im deutschen Stil"
     prompt = Prompt(text, "de", noun=(6, 10), modifier=(11, 28))
-    tokens = tiny_model.tokenise([text], "text_encoder")
+    tokens = tiny_model.encoder("text_encoder").tokenise([text])
     words = {kind: tokens.where(0, span) for kind, span in (("noun", (6, 10)), ("cult", (11, 28)))}
     site = Site(0, "resid")
     whole = capture.forward(tiny_model, tokens, reads=[site]).features[site][0]
@@ -143,10 +143,19 @@ def test_bad_requests(tiny_model):
         capture.encode(tiny_model, ["x"], {Site(1, "edge"): lambda f, _: f})
     with pytest.raises(InterpError, match="no prompts"):
         capture.encode(tiny_model, [])
-    with pytest.raises(InterpError, match="more than"):
-        tiny_model.tokenise(["house " * 40], "text_encoder")
     with pytest.raises(InterpError, match="known are content"):
         capture.features(tiny_model, [Prompt("a", "en")], [Site(0)], "all")
+
+
+def test_a_long_prompt_is_cut_aloud_and_refused_if_it_loses_a_word(tiny_model):
+    filler = "house " * 100
+    with pytest.warns(InterpWarning, match=r"\d+ more than text_encoder reads \(77\)"):
+        assert capture.encode(tiny_model, [filler]).mask.sum() == 77
+    early, late = Prompt(filler, "en", noun=(0, 5)), Prompt(filler + "Haus", "en", noun=(600, 604))
+    with pytest.warns(InterpWarning):
+        assert len(capture.features(tiny_model, [early], [Site(0)], "noun").prompt)
+    with pytest.warns(InterpWarning), pytest.raises(InterpError, match="its noun 'Haus' does not fit into the 77"):
+        capture.features(tiny_model, [late], [Site(0)], "noun")
 
 
 def test_the_unread_layer_does_not_matter(tiny_model, tiny_m9):
@@ -155,10 +164,10 @@ def test_the_unread_layer_does_not_matter(tiny_model, tiny_m9):
     assert tiny_m9.spec("text_encoder").reach == 3
     for model, moves in ((tiny_model, False), (tiny_m9, True)):
         with torch.no_grad():
-            tokens = model.tokenise(TEXTS, "text_encoder")
-            before = model.pipeline.text_encoder(**model.inputs(tokens)).projection_state
+            tokens = model.encoder("text_encoder").tokenise(TEXTS)
+            before = model.pipeline.text_encoder(**model.encoder("text_encoder").inputs(tokens)).projection_state
             layer = model.pipeline.text_encoder.roberta.encoder.layer[3]
             handle = layer.register_forward_hook(lambda m, i, o: o * 2)
-            after = model.pipeline.text_encoder(**model.inputs(tokens)).projection_state
+            after = model.pipeline.text_encoder(**model.encoder("text_encoder").inputs(tokens)).projection_state
             handle.remove()
         assert torch.equal(before, after) != moves

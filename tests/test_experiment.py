@@ -179,3 +179,24 @@ def test_pictures_of_the_scan_are_those_of_the_interchange(tiny_model, small_ben
         interp.scan_pictures(tiny_model, small_bench, scores, [99], judge=judge)
     with pytest.raises(InterpError, match="test split"):
         interp.scan_pictures(tiny_model, small_bench, scores, [0], "test", judge=judge)
+
+
+def test_values_say_in_a_few_lines_what_they_are(tiny_model, small_bench, tiny_neurons, options):
+    effect = interp.ablate(tiny_neurons, random_control=2, **options)
+    scores = interp.find_layers(tiny_model, small_bench, per_culture=2, causal=False, progress=False)
+    swept = interp.sweep(tiny_neurons, [0, 1], **options)
+    assert repr(effect).splitlines()[0] == "Effect of masked" and "p against control" in repr(effect)
+    assert repr(scores).count("peak") == 1 and len(repr(scores).splitlines()) == len(scores.delta_ca) + 1
+    assert len(repr(tiny_neurons).splitlines()) == len(tiny_neurons.cultures) + 1
+    assert repr(tiny_neurons["Japan"]).startswith("NeuronSet(Japan, 4 latents: ")
+    for value in (effect, scores, tiny_neurons, swept):
+        assert len(repr(value)) < 4000
+        assert value.figure().axes and "<table" in value._repr_html_()
+
+
+def test_steered_pictures_stand_side_by_side(tiny_model, tiny_neurons):
+    done = interp.steer(tiny_neurons, "Japan", ["a house", "a cat"], strength=9, model=tiny_model)
+    grid = done.grid()
+    assert grid.columns == ["plain", "Japan"] and [r.prompt for r in grid.rows] == ["a house", "a cat"]
+    assert np.array_equal(grid.rows[1].pictures[1], done.steered[1])
+    assert grid.figure().axes and "<img" in grid._repr_html_()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from interp import Amplify, InterpError, Mask, Plan, Steer, capture, edited, encode, interventions
 from interp import sae as saes
-from interp.capture import forward
+from interp.capture import condition
 from interp.types import Site
 
 PROMPTS = ["a house", "ein Haus im deutschen Stil", "中国风格的房子"]
@@ -135,10 +135,11 @@ def test_refusals(tiny_neurons):
 
 def test_an_edited_copy_traces_like_encode(tiny_model, tiny_neurons):
     plan = Steer(tiny_neurons["Japan"], 4) + Mask(tiny_neurons["Italy"])
-    tokens = tiny_model.tokenise(PROMPTS, "text_encoder")
-    with edited(tiny_model, plan) as encoder, torch.no_grad(), encoder.trace(**tiny_model.inputs(tokens)):
+    tokens = tiny_model.encoder("text_encoder").tokenise(PROMPTS)
+    given = tiny_model.encoder("text_encoder").inputs(tokens)
+    with edited(tiny_model, plan) as encoder, torch.no_grad(), encoder.trace(**given):
         states = encoder.output.projection_state.save()
     assert torch.equal(states, encode(tiny_model, PROMPTS, plan).embeds)
-    plain = forward(tiny_model, tokens).conditioning.embeds
+    plain = condition(tiny_model, {"text_encoder": tokens}).embeds
     assert torch.equal(plain, encode(tiny_model, PROMPTS).embeds)
     assert not torch.allclose(states, plain)

@@ -11,14 +11,14 @@ from interp.types import Site
 
 def patterns(model, prompt):
     """Head-averaged attention of every layer of one prompt, by plain hooks, and its tokens."""
-    tokens, got = model.tokenise([prompt.text], "text_encoder"), []
+    tokens, got = model.encoder("text_encoder").tokenise([prompt.text]), []
     encoder = model.pipeline.text_encoder
     handles = [
         block.attention.self.register_forward_hook(lambda m, i, o: got.append(o[1][0].mean(0).numpy()))
         for block in encoder.roberta.encoder.layer[:3]
     ]
     with torch.no_grad():
-        encoder(**model.inputs(tokens))
+        encoder(**model.encoder("text_encoder").inputs(tokens))
     for handle in handles:
         handle.remove()
     return got, tokens
@@ -57,7 +57,7 @@ def test_interchange_puts_the_donor_there_and_nowhere_else(tiny_model, pairs, ar
     site = Site(1, kind)
     given = layers.donors(tiny_model, pairs, [site])
     prompts = [p.cult for p in pairs]
-    tokens = tiny_model.tokenise([p.text for p in prompts], "text_encoder")
+    tokens = tiny_model.encoder("text_encoder").tokenise([p.text for p in prompts])
     before = capture.forward(tiny_model, tokens, reads=[site]).features[site]
     wanted, seen = before.clone(), {}
     for row, pair in enumerate(pairs):

@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
+import families
 import numpy as np
 import pytest
 import torch
 
 from interp import InterpError, encode, loading, models
-from interp.models import pocket_text
+from interp.models import folder, pocket_text
+from interp.models.alt_diffusion import AltDiffusion
 from interp.models.base import concatenate
+from interp.models.encoders import XlmRoberta
+from interp.models.pipeline import DiffusersAdapter
 
 TEXTS = ["a house", "ein Haus im deutschen Stil", "中国风格的房子"]
 
@@ -20,15 +25,15 @@ def test_conditioning_equals_encode_prompt(fixture, request):
     got = encode(model, TEXTS)
     embeds, negative = model.pipeline.encode_prompt(TEXTS, "cpu", 1, True)
     torch.testing.assert_close(got.embeds, embeds, atol=1e-6, rtol=0)
-    torch.testing.assert_close(got.negative, negative, atol=1e-6, rtol=0)
+    torch.testing.assert_close(got.negative.expand_as(negative), negative, atol=1e-6, rtol=0)
 
 
 def test_formulas_of_m18_and_m9(tiny_model, tiny_m9):
     """m18: transformation_pre(pre_LN(hidden_states[-2])); m9: transformation(last_hidden_state)."""
     for model, pre in ((tiny_model, True), (tiny_m9, False)):
-        encoder, tokens = model.pipeline.text_encoder, model.tokenise(TEXTS, "text_encoder")
+        encoder, tokens = model.pipeline.text_encoder, model.encoder("text_encoder").tokenise(TEXTS)
         with torch.no_grad():
-            out = encoder.roberta(**model.inputs(tokens), output_hidden_states=True)
+            out = encoder.roberta(**model.encoder("text_encoder").inputs(tokens), output_hidden_states=True)
             if pre:
                 x = out.hidden_states[-2]
                 x = (x - x.mean(-1, keepdim=True)) / (
@@ -46,7 +51,7 @@ def test_images_equal_the_library_pipeline(tiny_model):
     got = tiny_model.images(conditioning, [1, 2, 3])
     want = tiny_model.pipeline(
         prompt=TEXTS,
-        latents=tiny_model.noise([1, 2, 3]),
+        latents=tiny_model.noise([1, 2, 3], tiny_model.own_size),
         num_inference_steps=2,
         guidance_scale=2.0,
         output_type="np",
@@ -61,33 +66,51 @@ def test_certificate_finds_what_is_broken(tiny_model, monkeypatch):
     assert good["text_encoder.trace_is_identity"] == 0
     with monkeypatch.context() as patch:
 
-        def wrong(self, envoy, layer):
-            return envoy.roberta.encoder.layer[layer].attention.self.key
+        def keys(self, envoy, layer):
+            return self._attention(envoy, layer).key.output
 
-        patch.setattr(type(tiny_model), "values", wrong)
+        patch.setattr(XlmRoberta, "values", keys)
         with pytest.raises(InterpError, match="A·V equals the module's output"):
+            loading.certificate(tiny_model)
+    with monkeypatch.context() as patch:
+        # a sampler that draws another noise for the library's own way than for ours
+        patch.setattr(AltDiffusion, "draw", lambda *a, **k: 0 * DiffusersAdapter.draw(*a, **k))
+        patch.setattr(AltDiffusion, "images", lambda *a, **k: 1 + DiffusersAdapter.images(*a, **k))
+        with pytest.raises(InterpError, match=r"pictures under the empty plan .* difference of 1, allowed 0"):
+            loading.certificate(tiny_model)
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny_model.encoders["text_encoder"], "spec", replace(tiny_model.spec("text_encoder"), reach=3))
+        with pytest.raises(InterpError, match="edit of z at layers 0 and 3 moves"):
+            loading.certificate(tiny_model)
+        patch.setattr(tiny_model.encoders["text_encoder"], "spec", replace(tiny_model.spec("text_encoder"), reach=1))
+        with pytest.raises(InterpError, match="layer 2 never affects the image"):
+            loading.certificate(tiny_model)
+    with monkeypatch.context() as patch:
+        embeds = tiny_model.reference(loading.PROMPTS)["embeds"]
+        patch.setattr(AltDiffusion, "reference", lambda *a: {"embeds": embeds + 0.01})
+        with pytest.raises(InterpError, match="embeds equal the pipeline's encode_prompt"):
             loading.certificate(tiny_model)
     assert loading.certificate(tiny_model) == good
 
 
 def test_a_missing_component_is_named(tiny_model, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(tiny_model.name, folder)
-    shutil.rmtree(folder / "vae")
-    with pytest.raises(InterpError, match="has no vae"):
-        models.load(str(folder))
-    with pytest.raises(InterpError, match="known are 'pocket'"):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model.name, copy)
+    shutil.rmtree(copy / "vae")
+    with pytest.raises(InterpError, match="vae"):
+        models.load(str(copy))
+    with pytest.raises(InterpError, match="no/such/model"):
         models.load("no/such/model")
 
 
 def test_digests_tell_encoders_from_models(tiny_model, tmp_path):
-    import tiny
-
-    other = tiny.build(tmp_path / "other", seed=0)
-    assert models.folder_digest(other / "text_encoder") == tiny_model.encoder_digest
-    weights = other / "unet" / "diffusion_pytorch_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
-    assert models.folder_digest(other) != tiny_model.digest
+    parts = ["text_encoder", "unet", "vae"]
+    other = families.build_alt_diffusion(tmp_path / "other", seed=0)
+    assert folder.digest(other, ["text_encoder"]) == tiny_model.encoder_digest
+    assert folder.digest(other, parts) == tiny_model.digest
+    weights = other / "unet" / "diffusion_pytorch_model.bin"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    assert folder.digest(other, parts) != tiny_model.digest
 
 
 def test_dequantise_equals_a_loop():

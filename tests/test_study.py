@@ -13,7 +13,7 @@ from interp.report.results import Results
 def out(tmp_path_factory):
     """A quick report."""
     folder = tmp_path_factory.mktemp("report") / "pocket"
-    study.report("pocket", "pocket", folder, "quick", progress=False)
+    study.report(interp.load("pocket"), "pocket", folder, "quick", progress=False)
     return folder
 
 

@@ -1,33 +1,37 @@
 """One adapter per family behind one interface; `pocket` is one of them."""
 
-import hashlib
-from pathlib import Path
+from typing import Any
 
-from interp import store
 from interp.errors import InterpError
-from interp.models import alt_diffusion, pocket
+from interp.models import alt_diffusion, flux, folder, pea_diffusion, pocket, sd3, sdxl, single
 from interp.models.base import Adapter
+from interp.models.pipeline import Request
+
+FAMILIES = {kind: family for family in (alt_diffusion, sdxl, sd3, flux) for kind in family.PIPELINES}
+"""Pipeline class named by a folder's index → the family's module; any other pipeline goes to `single`."""
+PREFIXES = {"pea-diffusion": pea_diffusion}
+"""What is not a diffusers folder is named by `<prefix>:<folder>`."""
 
 
-def load(name: str) -> Adapter:
-    """Load a model by name or folder.
+def load(name: str, **options: Any) -> Adapter:
+    """Load a model by name, folder or hub id.
 
     Args:
-        name: `pocket`, or a local folder in AltDiffusion's layout.
+        name: `pocket`; a folder in diffusers' layout; `org/name` on the hub; `pea-diffusion:<folder>`,
+            `show-o2:<folder>`.
+        options: device, dtype, offload, size; see `Request`.
 
     Raises:
         InterpError: nothing of that name can be loaded.
     """
     if name == "pocket":
-        return pocket.load(name)
-    folder = Path(name)
-    if not (folder / "model_index.json").is_file():
-        raise InterpError(f"unknown model {name!r}: known are 'pocket' and folders with a model_index.json")
-    return alt_diffusion.load(name, folder, folder_digest(folder), folder_digest(folder / "text_encoder"), {})
+        return pocket.load(**options)
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in PREFIXES:
+        return PREFIXES[prefix].load(name, rest, **options)
+    place = folder.resolve(name)
+    request = Request(name, place, **options)
+    return FAMILIES.get(folder.read_index(place)["_class_name"], single).load(request)
 
 
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over the weight files of a diffusers folder, by name."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin"))
-    parts = [p.relative_to(folder).as_posix().encode() + store.sha256_file(p).encode() for p in files]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+__all__ = ["FAMILIES", "PREFIXES", "InterpError", "load"]

@@ -1,13 +1,13 @@
 """The adapter: what every family of text-to-image models offers to the rest of the toolkit.
 
-An adapter names the layers of a text encoder for nnsight, tokenises with spans, turns the encoder's output into a
-`Conditioning` and makes images from one. It holds no method of the paper. A new family is one file with one subclass.
+An adapter has text encoders (`encoders.py`: tokens with spans, and where the states are for nnsight), joins what they
+give to a `Conditioning`, and makes images from one. It holds no method of the paper. A new family is one file.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from interp.errors import InterpError
 from interp.types import Prompt, Span
+
+if TYPE_CHECKING:
+    from interp.models.encoders import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,26 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class States:
+    """What one encoder gave for a batch, before the family makes a conditioning of it."""
+
+    output: Any
+    """The module's own output."""
+    penultimate: Float[Tensor, "prompt token d_model"] | None = None
+    """The residual stream before the last layer, where the family reads it."""
+
+
+@dataclass(frozen=True)
 class Conditioning:
-    """What the denoiser receives: the prompt branch and the never edited negative branch."""
+    """What the denoiser receives: the prompt branch, and the negative branch, which is one for all and never edited."""
 
     embeds: Float[Tensor, "prompt token d_cond"]
-    negative: Float[Tensor, "prompt token d_cond"]
     mask: Int[Tensor, "prompt token"]
+    """1 where a token is real."""
+    negative: Float[Tensor, "1 token d_cond"] | None = None
+    """None in models without a negative branch."""
     pooled: Float[Tensor, "prompt d_pooled"] | None = None
-    negative_pooled: Float[Tensor, "prompt d_pooled"] | None = None
+    negative_pooled: Float[Tensor, "1 d_pooled"] | None = None
 
     def __len__(self) -> int:
         return self.embeds.shape[0]
@@ -73,27 +88,50 @@ class Conditioning:
     def rows(self, at: Sequence[int]) -> "Conditioning":
         """The conditioning of some prompts."""
         index = torch.as_tensor(at, device=self.embeds.device)
+        pooled = None if self.pooled is None else self.pooled[index]
+        return replace(self, embeds=self.embeds[index], mask=self.mask[index], pooled=pooled)
 
-        def pick(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x[index]
+    def to(self, device: torch.device | str) -> "Conditioning":
+        """The same on another device."""
+        return Conditioning(*[None if x is None else x.to(device) for x in self._tensors()])  # type: ignore[arg-type]
 
-        return Conditioning(
-            self.embeds[index], self.negative[index], self.mask[index], pick(self.pooled), pick(self.negative_pooled)
-        )
+    def _tensors(self) -> tuple[Tensor | None, ...]:
+        return self.embeds, self.mask, self.negative, self.pooled, self.negative_pooled
+
+    def arrays(self) -> dict[str, np.ndarray | bytes]:
+        """What decides the pictures, for a digest."""
+        names = ("embeds", "mask", "negative", "pooled", "negative_pooled")
+        given = zip(names, self._tensors(), strict=True)
+        return {name: x.detach().cpu().float().numpy() for name, x in given if x is not None}
+
+
+@dataclass(frozen=True)
+class Verbatim:
+    """What a model without a text encoder of its own receives: the prompts as they are."""
+
+    prompts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def rows(self, at: Sequence[int]) -> "Verbatim":
+        """Some of the prompts."""
+        return Verbatim(tuple(self.prompts[i] for i in at))
+
+    def arrays(self) -> dict[str, np.ndarray | bytes]:
+        """What decides the pictures, for a digest."""
+        return {"prompts": "\0".join(self.prompts).encode()}
+
+
+Conditioned = Conditioning | Verbatim
 
 
 def concatenate(parts: Sequence[Conditioning]) -> Conditioning:
     """Several conditionings as one."""
-
-    def join(items: list[Any]) -> Any:
-        return None if items[0] is None else torch.cat(items)
-
-    return Conditioning(
-        torch.cat([p.embeds for p in parts]),
-        torch.cat([p.negative for p in parts]),
-        torch.cat([p.mask for p in parts]),
-        join([p.pooled for p in parts]),
-        join([p.negative_pooled for p in parts]),
+    first = parts[0]
+    pooled = None if first.pooled is None else torch.cat([p.pooled for p in parts if p.pooled is not None])
+    return replace(
+        first, embeds=torch.cat([p.embeds for p in parts]), mask=torch.cat([p.mask for p in parts]), pooled=pooled
     )
 
 
@@ -107,7 +145,8 @@ class Adapter(ABC):
     encoder_digest: str
     """SHA-256 over the text encoders' weights: what SAEs and neurons are bound to. They fit every model with these
     encoders, whatever its denoiser (the paper's Q8)."""
-    encoders: Mapping[str, EncoderSpec]
+    encoders: "Mapping[str, TextEncoder]"
+    """By name in the pipeline; empty where the model has none of its own."""
     device: torch.device
     recipe: Mapping[str, Any]
     """Encoder, layer, site, codes, intervention and strength to use when the user names none; may be empty."""
@@ -115,65 +154,44 @@ class Adapter(ABC):
     """The checks the adapter passed when it loaded, with the largest difference each saw."""
 
     @abstractmethod
-    def tokenise(self, texts: Sequence[str], encoder: str) -> Tokens:
-        """Tokenise for one encoder.
-
-        Raises:
-            InterpError: a text is longer than the context.
-        """
-
-    @abstractmethod
-    def envoy(self, encoder: str) -> Any:
-        """The encoder wrapped by nnsight; the same object at every call."""
-
-    @abstractmethod
-    def attention(self, envoy: Any, layer: int) -> Any:
-        """The envoy whose output is (z [prompt token d_model], pattern [prompt head token token])."""
-
-    @abstractmethod
-    def values(self, envoy: Any, layer: int) -> Any:
-        """The envoy of the value projection, output [prompt token d_model]."""
-
-    @abstractmethod
-    def block(self, envoy: Any, layer: int) -> Any:
-        """The envoy of the whole layer, output the residual stream [prompt token d_model]."""
-
-    @abstractmethod
-    def is_special(self, ids: Int[Tensor, "prompt token"]) -> Bool[Tensor, "prompt token"]:
-        """Which token ids are begin, end or padding."""
-
-    @abstractmethod
-    def inputs(self, tokens: Tokens) -> dict[str, Tensor]:
-        """The encoder's keyword arguments."""
-
-    @abstractmethod
-    def states(self, envoy: Any) -> Any:
-        """The encoder's contribution to the conditioning [prompt token d_cond], read inside a trace."""
-
-    @abstractmethod
-    def condition(self, states: Mapping[str, Tensor], tokens: Tokens) -> Conditioning:
-        """Join the encoders' states to a conditioning, with the negative branch of the empty prompt."""
+    def condition(self, states: Mapping[str, States], tokens: Mapping[str, Tokens]) -> Conditioning:
+        """Join what the encoders gave to a conditioning, with the negative branch of the model."""
 
     @abstractmethod
     def images(
         self,
-        conditioning: Conditioning,
+        conditioning: Conditioned,
         seeds: Sequence[int],
         steps: int | None = None,
         guidance: float | None = None,
+        size: int | None = None,
         progress: bool = False,
     ) -> UInt8[np.ndarray, "prompt height width rgb"]:
-        """One image a prompt; the initial noise depends on the seed alone."""
+        """One image a prompt; the initial noise depends on the seed alone.
 
-    def spec(self, encoder: str) -> EncoderSpec:
-        """The shape of an encoder.
+        Args:
+            conditioning: of `condition`, or `Verbatim` where the model has no encoder.
+            seeds: one a prompt.
+            steps: of the sampler; None for the model's.
+            guidance: scale; None for the model's.
+            size: side in pixels; None for the model's.
+            progress: show the sampler's bar.
+        """
+
+    def encoder(self, name: str) -> "TextEncoder":
+        """One of the text encoders.
 
         Raises:
             InterpError: the model has no such encoder.
         """
-        if encoder not in self.encoders:
-            raise InterpError(f"{self.name} has no encoder {encoder!r}; it has: {', '.join(self.encoders)}")
-        return self.encoders[encoder]
+        if name not in self.encoders:
+            known = ", ".join(self.encoders) or "none that can be read or edited: it is a baseline only"
+            raise InterpError(f"{self.name} has no encoder {name!r}; it has: {known}")
+        return self.encoders[name]
+
+    def spec(self, encoder: str) -> EncoderSpec:
+        """The shape of an encoder."""
+        return self.encoder(encoder).spec
 
     def check_layer(self, layer: int, encoder: str = "text_encoder") -> None:
         """Refuse a layer that does not exist or cannot affect the image."""
@@ -187,7 +205,8 @@ class Adapter(ABC):
             )
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{s.name}: {s.layers} layers × {s.d_model}" for s in self.encoders.values())
+        specs = [e.spec for e in self.encoders.values()]
+        shapes = ", ".join(f"{s.name}: {s.layers} layers × {s.d_model}" for s in specs) or "no text encoder"
         return f"{type(self).__name__}({self.name!r}, {shapes})"
 
 
@@ -195,11 +214,17 @@ def token_sets(tokens: Tokens, prompts: Sequence[Prompt]) -> tuple[list[list[int
     """(T_cult, T_noun) of each prompt as token positions.
 
     Raises:
-        InterpError: a span has no token, because the prompt was cut.
+        InterpError: the prompt was cut to the context, and a part of a span with it.
     """
-    cult = [tokens.where(i, p.modifier) for i, p in enumerate(prompts)]
-    noun = [tokens.where(i, p.noun) for i, p in enumerate(prompts)]
-    for prompt, c, n in zip(prompts, cult, noun, strict=True):
-        if (prompt.modifier is not None and not c) or (prompt.noun is not None and not n):
-            raise InterpError(f"{prompt.text!r}: its modifier or noun has no token; shorten the prompt")
-    return cult, noun
+    sets: tuple[list[list[int]], list[list[int]]] = ([], [])
+    for row, prompt in enumerate(prompts):
+        read = max((end for _, end in tokens.offsets[row]), default=0)
+        for found, what, span in zip(sets, ("modifier", "noun"), (prompt.modifier, prompt.noun), strict=True):
+            at = tokens.where(row, span)
+            if span is not None and (not at or span[1] > read):
+                raise InterpError(
+                    f"{prompt.text!r}: its {what} {prompt.text[slice(*span)]!r} does not fit into the "
+                    f"{tokens.ids.shape[1]} tokens that the encoder reads; shorten the prompt"
+                )
+            found.append(at)
+    return sets

@@ -9,6 +9,7 @@ from typing import Any
 
 from interp import store
 from interp.models import alt_diffusion, pocket_text
+from interp.models.pipeline import Request
 from interp.pocket import ASSETS
 
 MODEL = ASSETS / "model"
@@ -78,11 +79,13 @@ def _write(folder: Path) -> None:
     (folder / "model_index.json").write_text(json.dumps(index, indent=2))
 
 
-def load(name: str) -> alt_diffusion.AltDiffusion:
+def load(name: str = "pocket", **options: Any) -> alt_diffusion.AltDiffusion:
     """Load the pocket model; its denoiser has too few tokens for a fused attention kernel to pay."""
     from diffusers.models.attention_processor import AttnProcessor
 
     sampler = {k: settings()[k] for k in ("steps", "guidance")}
-    model = alt_diffusion.load(name, unpack(), digest(), digest(_PARTS[:1]), recipe(), **sampler)
+    digests = (digest(), digest(_PARTS[:1]))
+    request = Request(name, unpack(), recipe=recipe(), sampler=sampler, digests=digests, **options)
+    model = alt_diffusion.load(request)
     model.pipeline.unet.set_attn_processor(AttnProcessor())
     return model

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from interp.errors import InterpError
+from interp.types import Shown
 
 MOST_COLUMNS, MOST_ROWS = 9, 8
 """What stands on one line, and in one column, before a grid is folded."""
@@ -36,7 +37,7 @@ class GridRow:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(Shown):
     """Pictures side by side."""
 
     title: str

@@ -1,0 +1,290 @@
+"""Text encoders by architecture: XLM-R, CLIP, T5. Where their states are, for nnsight, and which tokens are which.
+
+The layers of an encoder are found by the type of the module that holds them, never by a path: the same class serves
+every family that has such an encoder.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from interp.errors import InterpError, InterpWarning
+from interp.models.base import EncoderSpec, States, Tokens
+
+
+class TextEncoder(ABC):
+    """One text encoder of a pipeline with its tokenizer."""
+
+    stack: tuple[str, str]
+    """The list of layers: the class that holds it, and its name there."""
+    causal = False
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        tokenizer: Any,
+        *,
+        max_tokens: int | None = None,
+        reach: int | None = None,
+        masked: bool = True,
+        penultimate: bool = False,
+        lower: bool = False,
+    ) -> None:
+        """Args:
+        name: in the pipeline, `text_encoder`, `text_encoder_2`, …
+        module: the encoder, in eager attention.
+        tokenizer: with character offsets.
+        max_tokens: length of every prompt, padded; None for the tokenizer's.
+        reach: the last layer that can affect the image; None for the last.
+        masked: whether the pipeline hides padding from attention.
+        penultimate: whether the family reads the residual stream before the last layer.
+        lower: whether the pipeline puts prompts in lower case and strips them.
+        """
+        self.lower = lower
+        self.module, self.tokenizer, self.masked, self.penultimate = module, tokenizer, masked, penultimate
+        self.path, layers = self._found(module)
+        heads, width = self._shape(module.config)
+        self.spec = EncoderSpec(
+            name=name,
+            layers=layers,
+            heads=heads,
+            d_model=width,
+            reach=layers - 1 if reach is None else reach % layers,
+            causal=self.causal,
+            max_tokens=max_tokens or tokenizer.model_max_length,
+        )
+
+    def _found(self, module: nn.Module) -> tuple[str, int]:
+        kind, inside = self.stack
+        paths = [name for name, part in module.named_modules() if type(part).__name__ == kind]
+        if not paths:
+            raise InterpError(f"{type(module).__name__} holds no {kind}; {type(self).__name__} does not fit it")
+        path = ".".join(filter(None, (paths[0], inside)))
+        return path, len(module.get_submodule(path))  # type: ignore[arg-type]
+
+    @staticmethod
+    @abstractmethod
+    def _shape(config: Any) -> tuple[int, int]:
+        """(heads, d_model) of a configuration."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its inputs go."""
+        return self.module.device  # type: ignore[return-value]
+
+    # ------------------------------------------------------------------------------------------------------- tokens
+
+    def tokenise(self, texts: Sequence[str]) -> Tokens:
+        """Tokenise and pad to the context; what does not fit is cut, with a warning that says how much.
+
+        A cut that loses a noun or a modifier is refused where their spans are known, in `token_sets`.
+        """
+        limit = self.spec.max_tokens
+        read, places = zip(*map(self._read, texts), strict=True)
+        for text, ids in zip(texts, self.tokenizer(list(read))["input_ids"], strict=True):
+            if len(ids) > limit:
+                warnings.warn(
+                    f"{text!r}: {len(ids)} tokens, {len(ids) - limit} more than {self.spec.name} reads ({limit}); "
+                    "they were cut",
+                    InterpWarning,
+                    stacklevel=2,
+                )
+        batch = self.tokenizer(
+            list(read),
+            padding="max_length",
+            max_length=limit,
+            truncation=True,
+            return_offsets_mapping=True,
+            return_tensors="pt",
+        )
+        ids = batch["input_ids"].to(self.device)
+        return Tokens(
+            ids=ids,
+            mask=self.real(ids).long(),
+            special=self.is_special(ids),
+            offsets=tuple(
+                tuple((place[a], place[b - 1] + 1) if b > a else (0, 0) for a, b in row.tolist())
+                for row, place in zip(batch["offset_mapping"], places, strict=True)
+            ),
+        )
+
+    def _read(self, text: str) -> tuple[str, Sequence[int]]:
+        """What the tokenizer is given for a prompt, and which of the prompt's characters each of its own is."""
+        if not self.lower:
+            return text, range(len(text))
+        place = [i for i, character in enumerate(text) for _ in character.lower()]
+        lowered = text.lower()
+        start = len(lowered) - len(lowered.lstrip())
+        return lowered.strip(), place[start:]
+
+    def real(self, ids: Int[Tensor, "prompt token"]) -> Bool[Tensor, "prompt token"]:
+        """Which tokens are not padding; begin and end are real."""
+        return ids != self.tokenizer.pad_token_id
+
+    def is_special(self, ids: Int[Tensor, "prompt token"]) -> Bool[Tensor, "prompt token"]:
+        """Which tokens are begin, end or padding."""
+        known = [self.tokenizer.bos_token_id, self.tokenizer.eos_token_id]
+        marks = torch.tensor([i for i in known if i is not None], device=ids.device)
+        return torch.isin(ids, marks) | ~self.real(ids)
+
+    # ---------------------------------------------------------------------------------------------------- in a trace
+
+    @cached_property
+    def envoy(self) -> Any:
+        """The module wrapped by nnsight."""
+        from nnsight import NNsight
+
+        with warnings.catch_warnings():
+            # BERT-style layers have a submodule called `output`; the module's output is read here and never it
+            warnings.filterwarnings("ignore", ".*has a submodule named 'output'", UserWarning)
+            return NNsight(self.module)
+
+    def inputs(self, tokens: Tokens) -> dict[str, Tensor]:
+        """The module's keyword arguments."""
+        return {"input_ids": tokens.ids} | ({"attention_mask": tokens.mask} if self.masked else {})
+
+    def block(self, envoy: Any, layer: int) -> Any:
+        """The envoy of one layer."""
+        for part in self.path.split("."):
+            envoy = getattr(envoy, part)
+        return envoy[layer]
+
+    def resid(self, envoy: Any, layer: int) -> Any:
+        """The residual stream after a layer, [prompt token d_model]."""
+        return self.block(envoy, layer).output
+
+    def set_resid(self, envoy: Any, layer: int, value: Any) -> None:
+        """Replace the residual stream after a layer."""
+        self.block(envoy, layer).output = value
+
+    @abstractmethod
+    def values(self, envoy: Any, layer: int) -> Any:
+        """The value projection's output, [prompt token d_model]."""
+
+    @abstractmethod
+    def z(self, envoy: Any, layer: int) -> Any:
+        """The heads' outputs side by side before the output projection, [prompt token d_model] (hook_z)."""
+
+    @abstractmethod
+    def set_z(self, envoy: Any, layer: int, value: Any) -> None:
+        """Replace the heads' outputs."""
+
+    @abstractmethod
+    def pattern(self, envoy: Any, layer: int) -> Any:
+        """The attention pattern, [prompt head token token]."""
+
+    def __call__(self, tokens: Tokens) -> States:
+        """The untouched encoder, without a trace."""
+        with torch.no_grad():
+            out = self.module(**self.inputs(tokens), output_hidden_states=self.penultimate)
+        return States(out, out.hidden_states[-2] if self.penultimate else None)
+
+
+class XlmRoberta(TextEncoder):
+    """XLM-R, bare or inside AltDiffusion's class."""
+
+    stack = ("XLMRobertaEncoder", "layer")
+
+    @staticmethod
+    def _shape(config: Any) -> tuple[int, int]:
+        return config.num_attention_heads, config.hidden_size
+
+    def _attention(self, envoy: Any, layer: int) -> Any:
+        return self.block(envoy, layer).attention.self
+
+    def values(self, envoy: Any, layer: int) -> Any:
+        return self._attention(envoy, layer).value.output
+
+    def z(self, envoy: Any, layer: int) -> Any:
+        return self._attention(envoy, layer).output[0]
+
+    def set_z(self, envoy: Any, layer: int, value: Any) -> None:
+        module = self._attention(envoy, layer)
+        module.output = (value, *module.output[1:])
+
+    def pattern(self, envoy: Any, layer: int) -> Any:
+        return self._attention(envoy, layer).output[1]
+
+
+class Clip(TextEncoder):
+    """The text side of CLIP, with or without its projection; tokens attend to the left alone."""
+
+    stack = ("CLIPEncoder", "layers")
+    causal = True
+
+    @staticmethod
+    def _shape(config: Any) -> tuple[int, int]:
+        return config.num_attention_heads, config.hidden_size
+
+    def real(self, ids: Int[Tensor, "prompt token"]) -> Bool[Tensor, "prompt token"]:
+        """Up to the first end token: the padding of some CLIPs is that token again, of others an ordinary one."""
+        ended = (ids == self.tokenizer.eos_token_id).cumsum(1)
+        return (ended == 0) | ((ended == 1) & (ids == self.tokenizer.eos_token_id))
+
+    def values(self, envoy: Any, layer: int) -> Any:
+        return self.block(envoy, layer).self_attn.v_proj.output
+
+    def z(self, envoy: Any, layer: int) -> Any:
+        return self.block(envoy, layer).self_attn.out_proj.input
+
+    def set_z(self, envoy: Any, layer: int, value: Any) -> None:
+        self.block(envoy, layer).self_attn.out_proj.input = value
+
+    def pattern(self, envoy: Any, layer: int) -> Any:
+        return self.block(envoy, layer).self_attn.output[1]
+
+
+class T5(TextEncoder):
+    """The encoder of T5; z is as wide as its heads together, which in small T5s is not d_model."""
+
+    stack = ("T5Stack", "block")
+
+    @staticmethod
+    def _shape(config: Any) -> tuple[int, int]:
+        return config.num_heads, config.d_model
+
+    def _attention(self, envoy: Any, layer: int) -> Any:
+        return self.block(envoy, layer).layer[0].SelfAttention
+
+    def resid(self, envoy: Any, layer: int) -> Any:
+        return self.block(envoy, layer).output[0]
+
+    def set_resid(self, envoy: Any, layer: int, value: Any) -> None:
+        block = self.block(envoy, layer)
+        block.output = (value, *block.output[1:])
+
+    def values(self, envoy: Any, layer: int) -> Any:
+        return self._attention(envoy, layer).v.output
+
+    def z(self, envoy: Any, layer: int) -> Any:
+        return self._attention(envoy, layer).o.input
+
+    def set_z(self, envoy: Any, layer: int, value: Any) -> None:
+        self._attention(envoy, layer).o.input = value
+
+    def pattern(self, envoy: Any, layer: int) -> Any:
+        return self._attention(envoy, layer).output[2]
+
+
+KNOWN: tuple[type[TextEncoder], ...] = (XlmRoberta, Clip, T5)
+
+
+def wrap(name: str, module: nn.Module, tokenizer: Any, **options: Any) -> TextEncoder:
+    """The encoder of whatever architecture `module` is, by the modules it holds.
+
+    Raises:
+        InterpError: it is none of those known.
+    """
+    held = {type(part).__name__ for part in module.modules()}
+    for kind in KNOWN:
+        if kind.stack[0] in held:
+            return kind(name, module, tokenizer, **options)
+    known = ", ".join(f"{k.__name__} ({k.stack[0]})" for k in KNOWN)
+    raise InterpError(f"{name} is a {type(module).__name__}, which is none of the encoders known: {known}")
