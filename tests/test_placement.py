@@ -256,20 +256,48 @@ def test_flops_of_clip_equal_the_formula():
     assert projected == layers * layer + 2 * d * 10
 
 
-@pytest.mark.parametrize(
-    ("kind", "config", "shape"),
-    [
-        ("UNet2DConditionModel", LCM, {"rows": 2, "side": 12, "tokens": 5}),
-        ("SD3Transformer2DModel", SD3, {"rows": 2, "side": 8, "tokens": 7}),
-        ("FluxTransformer2DModel", FLUX, {"rows": 1, "side": 8, "tokens": 7}),
-        ("PixArtTransformer2DModel", PIXART, {"rows": 2, "side": 8, "tokens": 7}),
-        ("AutoencoderKL", VAE, {"side": 6}),
-        ("T5EncoderModel", T5, {"tokens": 9}),
-        ("XLMRobertaModel", XLMR, {"tokens": 9}),
-        ("RobertaSeriesModelWithTransformation", XLMR, {"tokens": 9}),
-    ],
-)
-def test_flops_equal_a_real_pass(kind, config, shape):
+def rand(*shape):
+    return torch.rand(shape)
+
+
+def ids(count):
+    return torch.arange(3, 3 + count)[None]
+
+
+PASSES = [
+    (
+        "UNet2DConditionModel",
+        LCM,
+        {"rows": 2, "side": 12, "tokens": 5},
+        lambda m: m(rand(2, 4, 12, 12), 7, rand(2, 5, 16), timestep_cond=rand(2, 12)),
+    ),
+    (
+        "SD3Transformer2DModel",
+        SD3,
+        {"rows": 2, "side": 8, "tokens": 7},
+        lambda m: m(rand(2, 4, 8, 8), rand(2, 7, 16), rand(2, 10), rand(2)),
+    ),
+    (
+        "FluxTransformer2DModel",
+        FLUX,
+        {"rows": 1, "side": 8, "tokens": 7},  # patches of two by two
+        lambda m: m(rand(1, 16, 16), rand(1, 7, 16), rand(1, 16), rand(1), rand(16, 3), rand(7, 3), rand(1)),
+    ),
+    (
+        "PixArtTransformer2DModel",
+        PIXART,
+        {"rows": 2, "side": 8, "tokens": 7},
+        lambda m: m(rand(2, 4, 8, 8), rand(2, 7, 16), rand(2), {"resolution": rand(2, 2), "aspect_ratio": rand(2, 1)}),
+    ),
+    ("AutoencoderKL", VAE, {"side": 6}, lambda m: m.decode(rand(1, 4, 6, 6))),
+    ("T5EncoderModel", T5, {"tokens": 9}, lambda m: m(ids(9))),
+    ("XLMRobertaModel", XLMR, {"tokens": 9}, lambda m: m(ids(9))),
+    ("RobertaSeriesModelWithTransformation", XLMR, {"tokens": 9}, lambda m: m(ids(9))),
+]
+
+
+@pytest.mark.parametrize(("kind", "config", "shape", "run"), PASSES, ids=[kind for kind, *_ in PASSES])
+def test_flops_equal_a_real_pass(kind, config, shape, run):
     """torch's counter does not know the fused attention of the CPU: scores, and their product with the values."""
 
     def attention(q, k, v, *rest, **options):
@@ -278,9 +306,9 @@ def test_flops_equal_a_real_pass(kind, config, shape):
     known = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
     module = real(kind, config)
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=known) as counted:
-        out = placement.run(module, **shape)
-    assert all(torch.isfinite(x).all() for x in out.to_tuple() if isinstance(x, torch.Tensor))
+        run(module)
     assert placement.cost(kind, json.dumps(config), torch.float32, **shape).flops == counted.get_total_flops() > 1e4
+    assert placement.run(module, **shape) is not None  # as the benchmark does
 
 
 def test_live_bytes_follow_the_tensors():

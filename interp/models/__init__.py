@@ -3,13 +3,13 @@
 from typing import Any
 
 from interp.errors import InterpError
-from interp.models import alt_diffusion, flux, folder, pea_diffusion, pocket, sd3, sdxl, single
+from interp.models import alt_diffusion, flux, folder, pea_diffusion, pocket, sd3, sdxl, show_o2_model, single
 from interp.models.base import Adapter
 from interp.models.pipeline import Request
 
 FAMILIES = {kind: family for family in (alt_diffusion, sdxl, sd3, flux) for kind in family.PIPELINES}
 """Pipeline class named by a folder's index → the family's module; any other pipeline goes to `single`."""
-PREFIXES = {"pea-diffusion": pea_diffusion}
+PREFIXES = {"pea-diffusion": pea_diffusion, "show-o2": show_o2_model}
 """What is not a diffusers folder is named by `<prefix>:<folder>`."""
 
 

@@ -45,7 +45,6 @@ REDIRECTS = ("quantization_config", "transformers_weights")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 DAMAGED = (
-    pickle.UnpicklingError,
     struct.error,
     EOFError,
     OSError,
@@ -56,7 +55,7 @@ DAMAGED = (
     AttributeError,
     AssertionError,
 )
-"""What `torch.load` raises on files with bytes changed or cut off."""
+"""What `torch.load` raises, beside UnpicklingError, on files with bytes changed or cut off."""
 
 
 def resolve(name: str) -> Path:
@@ -125,7 +124,7 @@ def _cached(name: str, reason: Exception) -> Path:
         ) from reason
 
 
-def _needed(files: Iterable[str], index: Mapping[str, Any]) -> list[str]:
+def _needed(files: Sequence[str], index: Mapping[str, Any]) -> list[str]:
     """The files to fetch: of each component its texts and its weights, pickled ones only where no others are."""
     names = [INDEX]
     for component, value in index.items():
@@ -251,14 +250,13 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
         zipped = file.read(4) == b"PK\x03\x04"
     try:
         held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:  # its text advises to load without weights_only, so it is not shown
+        unsafe = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"unpickling it would call {unsafe[1]}" if unsafe else "it is damaged, or holds more than tensors"
+        raise InterpError(f"{path}: refused, for {what}; get the model as safetensors") from error
     except DAMAGED as error:
-        unsafe = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        if unsafe is None:
-            why = f"{type(error).__name__}: {_line(error)}"
-            raise InterpError(f"{path}: damaged, or no file of weights ({why}); fetch the model again") from error
-        raise InterpError(
-            f"{path}: refused, for unpickling it would call {unsafe[1]}; get the model as safetensors"
-        ) from error
+        why = f"{type(error).__name__}: {_line(error)}"
+        raise InterpError(f"{path}: damaged, or no file of weights ({why}); fetch the model again") from error
     if not isinstance(held, dict):
         raise InterpError(f"{path}: holds a {type(held).__name__}, not tensors by name; get the model as safetensors")
     other = [f"{k} ({type(v).__name__})" for k, v in held.items() if not (type(k) is str and isinstance(v, Tensor))]

@@ -40,14 +40,16 @@ class Pipes(NamedTuple):
 def take_pipes() -> Pipes:
     """Take standard input and output for the protocol; call it before anything is imported that could print.
 
-    From then on what libraries print goes to standard error, and what they read is empty.
+    From then on what libraries print goes to standard error, and what they read is empty. The pipes stay open until the
+    process is gone, so that the parent finds an exit code when they end.
     """
-    pipes = Pipes(os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    requests = open(os.dup(0), encoding="utf-8", closefd=False)  # noqa: SIM115
+    replies = open(os.dup(1), "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)
     os.dup2(2, 1)
-    return pipes
+    return Pipes(requests, replies)
 
 
 def serve(draw: Draw, pipes: Pipes, model: str, versions: Mapping[str, str]) -> None:
