@@ -92,7 +92,7 @@ class ShowO2Process:
         options = {"repository": folder, "checkpoint": checkpoint, "config": config, "vae": vae, "device": device}
         self._picture_timeout, self._unread, self._requests, self._pending = picture_timeout, b"", 0, False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # isolated from this environment; unbuffered, to quote its last words
             [python, "-I", "-u", worker, *(f"--{name}={value}" for name, value in options.items())],
             bufsize=0,
             stdin=subprocess.PIPE,
