@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from interp.models import placement
+from interp.models import sizes
+from interp.models.placement import DTYPES
 
 SD_BLOCKS = {
     "block_out_channels": [320, 640, 1280, 1280],
@@ -90,7 +91,7 @@ MODULES: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
 
 def loaded(kind: str, config: dict[str, Any], dtype: torch.dtype) -> torch.nn.Module:
     """The module with small random weights; drawn in place, which is quicker than each layer's own initialisation."""
-    module = placement.build(kind, json.dumps(config)).to(dtype).to_empty(device="cpu").requires_grad_(False)
+    module = sizes.build(kind, json.dumps(config)).to(dtype).to_empty(device="cpu").requires_grad_(False)
     for tensor in (*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())):
         tensor.uniform_(-0.02, 0.02)
     for name, buffer in module.named_buffers():
@@ -113,7 +114,7 @@ def measured(module: torch.nn.Module, shape: dict[str, int], passes: int) -> tup
     with torch.no_grad():
         for _ in range(passes):
             busy, clock = time.process_time(), time.perf_counter()
-            placement.run(module, **shape)
+            sizes.run(module, **shape)
             took.append((time.process_time() - busy, time.perf_counter() - clock))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return *min(took), peak - before
@@ -124,7 +125,7 @@ def rate(dtype: torch.dtype) -> float:
     a = torch.ones(1024, 1024, dtype=dtype)
     torch.mm(a, a)
     start, times = time.process_time(), 0
-    while time.process_time() - start < placement.PROBE:
+    while time.process_time() - start < sizes.PROBE:
         torch.mm(a, a)
         times += 1
     return times * 2 * 1024**3 / (time.process_time() - start)
@@ -133,7 +134,7 @@ def rate(dtype: torch.dtype) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("module", choices=MODULES)
-    parser.add_argument("--dtype", choices=placement.DTYPES, default="float32")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--side", type=int, help="of the latents, in place of the model's own")
     parser.add_argument("--rows", type=int, help="of the batch")
     parser.add_argument("--passes", type=int, default=1)
@@ -143,8 +144,8 @@ def main() -> None:
     torch.manual_seed(0)
     kind, config, shape = MODULES[asked.module]
     given = {name: getattr(asked, name) for name in ("rows", "side") if getattr(asked, name)}
-    shape, dtype = shape | given, placement.DTYPES[asked.dtype]
-    cost = placement.cost(kind, json.dumps(config), dtype, **shape)
+    shape, dtype = shape | given, DTYPES[asked.dtype]
+    cost = sizes.cost(kind, json.dumps(config), dtype, **shape)
     module = loaded(kind, config, dtype)
     speed = rate(dtype)
     busy, clock, peak = measured(module, shape, asked.passes)
@@ -158,11 +159,11 @@ def main() -> None:
                 "matmul_gflops": speed / 1e9,
                 "seconds": busy,
                 "seconds_clock": clock,
-                "seconds_estimated": cost.flops / speed / placement.EFFICIENCY,
+                "seconds_estimated": cost.flops / speed / sizes.EFFICIENCY,
                 "efficiency": cost.flops / speed / busy,
                 "gflop": cost.flops / 1e9,
                 "peak_mib": peak / 2**20,
-                "peak_mib_estimated": (cost.live_bytes + placement.HEAP) / 2**20,
+                "peak_mib_estimated": (cost.live_bytes + sizes.HEAP) / 2**20,
                 "heap_mib": (peak - cost.live_bytes) / 2**20,
             },
             indent=1,

@@ -21,7 +21,7 @@ from full_size import MODULES, loaded
 
 import interp
 from interp import capture, store
-from interp.models import pipeline, placement, pocket
+from interp.models import pipeline, pocket, sizes
 from interp.types import Site
 
 COMPONENTS = {"text_encoder": "xlmr", "unet": "unet", "vae": "vae"}
@@ -62,7 +62,7 @@ def main() -> None:
         write(folder)
         request = pipeline.Request(str(folder), folder, device=given.device)
         chosen = pipeline.place(request)
-        estimate, seconds = timed(lambda: placement.estimate(folder, chosen, steps=1))
+        estimate, seconds = timed(lambda: sizes.estimate(folder, chosen, steps=1))
         model, load_seconds = timed(lambda: interp.load(str(folder), device=given.device))
         encoder, last = model.encoder("text_encoder"), model.spec("text_encoder").reach
         tokens = encoder.tokenise(PROMPTS)

@@ -28,6 +28,8 @@ class Album:
     steer: Mapping[str, Any]
     """Those that steer a neutral English prompt."""
     seed: int = 0
+    steps: int | None = None
+    """Of the sampler; None for the model's."""
 
     def grids(self) -> dict[str, Grid]:
         """Every grid by the part of the report that shows it."""
@@ -92,7 +94,7 @@ class Album:
         return self.bench.subset(TEST, 8, self.seed).samples(TEST)
 
     def _stage(self, samples: Sequence[Sample]) -> Stage:
-        return Stage(self.model, default_judge(self.bench), tuple(samples), self.seed, progress=False)
+        return Stage(self.model, default_judge(self.bench), tuple(samples), self.seed, self.steps, progress=False)
 
 
 def different_nouns(samples: Sequence[Sample], cultures: Sequence[str]) -> list[Sample]:

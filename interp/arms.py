@@ -118,7 +118,7 @@ class Stage:
         judge = getattr(self.judge, "digest", None)
         journal = Journal(self.cache / "arms.jsonl") if self.cache and judge else None
         out = []
-        for rows in capture.batches(len(self.samples), generation.IMAGE_BATCH, label, self.progress):
+        for rows in capture.batches(len(self.samples), self.model.images_at_once, label, self.progress):
             part, seeds = conditioning.rows(rows), self.seeds[rows.start : rows.stop]
             key = self._key(part, seeds, judge)
             known = None if journal is None else journal.done(key)

@@ -7,10 +7,9 @@ import torch
 
 from interp import experiment, models, store
 from interp.models import folder as files
-from interp.models import pipeline, pocket
-from interp.models import placement as placements
+from interp.models import pipeline, pocket, sizes
 
-EXTRAS = {"judges": "google.genai", "peadiffusion": "open_clip"}
+EXTRAS = {"judges": "google.genai", "metrics": "open_clip"}
 STEPS = 30
 """Sampler steps of the estimate of an image."""
 
@@ -49,7 +48,7 @@ def estimate(model: str, **options: Any) -> list[str]:
         return [f"{model}: no estimate before loading"]
     folder = pocket.unpack() if model == "pocket" else files.resolve(model)
     placement = pipeline.place(pipeline.Request(model, folder, **options))
-    needed = placements.estimate(folder, placement, STEPS, options.get("size"))
+    needed = sizes.estimate(folder, placement, STEPS, options.get("size"))
     return [f"placement: {placement}", *needed.lines()]
 
 

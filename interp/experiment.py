@@ -134,6 +134,7 @@ def scan_pictures(
     encoder: str = "text_encoder",
     per_culture: int = 4,
     judge: Judge | None = None,
+    steps: int | None = None,
     progress: bool = True,
 ) -> LayerScores:
     """The causal scan's effect on pictures: CultureVQA of culture-style prompts under every interchange.
@@ -147,13 +148,14 @@ def scan_pictures(
         encoder: which text encoder.
         per_culture: pictures a culture, layer and arm.
         judge: names the culture of a picture.
+        steps: of the sampler; None for the model's.
         progress: show bars.
     """
     _refuse_test(split)
     for layer in at:
         model.check_layer(layer, encoder)
     chosen = bench.subset(split, per_culture, 0).samples(split)
-    stage = Stage(model, judge or default_judge(bench), chosen, cache=_arm_cache(model), progress=progress)
+    stage = Stage(model, judge or default_judge(bench), chosen, steps=steps, cache=_arm_cache(model), progress=progress)
     drawn = {arm: {la: _interchanged(stage, arm, la, encoder) for la in at} for arm in _scan_arms()}
     return replace(scores, causal_images=drawn)
 

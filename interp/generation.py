@@ -18,7 +18,6 @@ from interp.interventions import Intervention, Plan, row_edits
 from interp.models.base import Adapter, Conditioned, Verbatim, concatenate
 
 Images = UInt8[np.ndarray, "prompt height width rgb"]
-IMAGE_BATCH = 64
 
 
 def encode(
@@ -76,7 +75,7 @@ def render(
         raise InterpError(f"{len(conditioning)} prompts but {len(seeds)} seeds; give one seed a prompt")
     parts = [
         model.images(conditioning.rows(rows), [seeds[i] for i in rows], steps, guidance)
-        for rows in capture.batches(len(seeds), IMAGE_BATCH, label, progress)
+        for rows in capture.batches(len(seeds), model.images_at_once, label, progress)
     ]
     return np.concatenate(parts)
 

@@ -49,13 +49,15 @@ class Sizes:
     sae_samples: int
     """Train samples a culture that they see."""
     brief: bool = False
-    """Variants at the paper's site and the recipe's alone, and scanned pictures at their two layers alone."""
+    """Variants and scanned pictures at the paper's site and the recipe's alone, fewer strengths and English prompts."""
+    steps: int | None = None
+    """Of the sampler; None for the model's."""
 
     @staticmethod
     def named(name: str) -> "Sizes":
         """`quick` (minutes), `sample` (a stratified part of the test split) or `full` (all of it)."""
         return {
-            "quick": Sizes(3, 1, 1, 1, 1, 1, 3, 1, 3, 60, 12, brief=True),
+            "quick": Sizes(3, 1, 1, 1, 1, 1, 3, 1, 3, 60, 12, brief=True, steps=8),
             "sample": Sizes(16, 4, 2, 3, 2, 4, 12, 1, 20, 300, 60),
             "full": Sizes(None, 10, 4, 8, 8, None, 12, 6, 20, 600, 210),
         }[name]
@@ -78,9 +80,8 @@ class Study:
         scores = experiment.find_layers(self.model, self.bench, per_culture=self.sizes.pairs, progress=self.progress)
         last = self.model.spec("text_encoder").reach
         chosen = {scores.peak, self.recipe_site(scores).layer} | (set() if self.sizes.brief else {0, last // 2, last})
-        return experiment.scan_pictures(
-            self.model, self.bench, scores, sorted(chosen), per_culture=self.sizes.scan, progress=self.progress
-        )
+        drawn = {"per_culture": self.sizes.scan, "steps": self.sizes.steps, "progress": self.progress}
+        return experiment.scan_pictures(self.model, self.bench, scores, sorted(chosen), **drawn)
 
     def dictionary(self, site: Site) -> sae.LoadedSae:
         """The SAE of a site: shipped, in the cache, or trained now."""
@@ -131,11 +132,17 @@ class Study:
             "model": self.model,
             "bench": self.bench,
             "seed": self.seed,
+            "steps": self.sizes.steps,
             "progress": self.progress,
         }
 
-    def variants(self, scores: LayerScores) -> list[parts.Variant]:
-        """Site × codes × intervention on a part of the test split, the paper's literal choice among them."""
+    def variants(self, scores: LayerScores, of_recipe: Neurons) -> list[parts.Variant]:
+        """Site × codes × intervention on a part of the test split, the paper's literal choice among them.
+
+        Args:
+            scores: of the layers.
+            of_recipe: the neurons at the recipe's site.
+        """
         recipe, wake = self.recipe_site(scores), self.wake_recipe()
         literal = Site(scores.peak, "z")
         others = [] if self.sizes.brief else [Site(scores.peak, "resid"), Site(recipe.layer, "z")]
@@ -144,13 +151,14 @@ class Study:
             self.train(missing)
         rows = []
         for site in tqdm(list(sites), desc="variants", disable=not self.progress, leave=False):
-            rows += self._variants_at(site, recipe, wake, site == literal)
+            # the literal row keeps the paper's rule; a set that its noun-side filter empties is filled before ranking
+            rule = neuron.Rule(filter="before") if site == literal else None
+            found = of_recipe if site == recipe and rule is None else self.neurons(site, rule)
+            rows += self._variants_at(found, recipe, wake, site == literal)
         return rows
 
-    def _variants_at(self, site: Site, recipe: Site, wake: Mapping[str, Any], literal: bool) -> list[parts.Variant]:
-        # the literal row keeps the paper's rule; a set that its noun-side filter empties is filled before the ranking
-        rule = neuron.Rule(filter="before") if literal else None
-        found = self.neurons(site, rule)
+    def _variants_at(self, found: Neurons, recipe: Site, wake: Mapping[str, Any], literal: bool) -> list[parts.Variant]:
+        site = found.sae.site
         given = experiment.trial(found, 1, **self.options(self.sizes.variants))
         stage = given.stage
         masked = stage.interval(stage.arm("masked", "cult", given.plans(Mask)).culture_hit)
@@ -248,7 +256,7 @@ class Study:
                 ablated, self.sizes.random_sets, parts.Matrix.of(matrix, neurons.cultures, neurons.cultures)
             ),
             wake=parts.Wake.of(woken, wake["intervention"], float(wake["strength"]), self.sizes.random_sets),
-            variants=self.variants(scores),
+            variants=self.variants(scores, neurons),
             sweep=findings.sweep(swept, float(wake["strength"])),
             steer={c: parts.Estimate.of(i) for c, i in steered.items()},
             steer_mean=parts.Estimate.of(mean),
@@ -265,18 +273,21 @@ class Study:
         results = results.model_copy(
             update={"targets": findings.targets(results), "manifest": replace_digest(manifest, dictionary).finished()}
         )
-        album = Album(self.model, self.bench, neurons, wake, self.steer_recipe(), self.seed)
+        album = Album(self.model, self.bench, neurons, wake, self.steer_recipe(), self.seed, self.sizes.steps)
         return write_report(results, album.grids(), scores, neurons, out)
 
     def _strengths(self, wake: Mapping[str, Any]) -> list[float]:
         """The paper's 0 to 8 for amplification; for steering, parts and multiples of the recipe's strength."""
         if wake["intervention"] == "amplify":
             return [float(s) for s in range(9)]
-        return [round(share * float(wake["strength"]), 3) for share in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2)]
+        shares = (0, 0.5, 1, 1.5, 2) if self.sizes.brief else (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2)
+        return [round(share * float(wake["strength"]), 3) for share in shares]
 
     def _steered(self, neurons: Neurons) -> tuple[dict[str, Interval], Interval]:
         make = experiment.maker(**self.steer_recipe())
-        return experiment.steer_all(neurons, make, **self.options(self.sizes.steer))
+        # the prompts are English and neutral: whose samples they come from does not matter
+        some = neurons.cultures[::3] if self.sizes.brief else None
+        return experiment.steer_all(neurons, make, cultures=some, **self.options(self.sizes.steer))
 
 
 def replace_digest(manifest: store.Manifest, dictionary: sae.LoadedSae) -> store.Manifest:

@@ -64,8 +64,8 @@ def test_effect_is_what_a_loop_says(tiny_neurons, options):
 
 
 def test_an_interrupted_arm_goes_on(tiny_neurons, options, monkeypatch):
-    monkeypatch.setattr("interp.generation.IMAGE_BATCH", 8)
     given = experiment.trial(tiny_neurons, 0, **options)
+    monkeypatch.setattr(given.stage.model, "images_at_once", 8)
     whole = given.stage.arm("baseline", "cult")
     calls = []
     images = type(given.stage.model).images

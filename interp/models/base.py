@@ -150,6 +150,8 @@ class Adapter(ABC):
     device: torch.device
     recipe: Mapping[str, Any]
     """Encoder, layer, site, codes, intervention and strength to use when the user names none; may be empty."""
+    images_at_once: int = 64
+    """Pictures drawn together; results of a run do not depend on it beyond rounding."""
     certificate: Mapping[str, float]
     """The checks the adapter passed when it loaded, with the largest difference each saw."""
 

@@ -76,8 +76,10 @@ class TextEncoder(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where its inputs go."""
-        return self.module.device  # type: ignore[return-value]
+        """Where its inputs go, offloaded or not."""
+        from diffusers.utils.torch_utils import get_module_execution_device
+
+        return torch.device(get_module_execution_device(self.module))
 
     # ------------------------------------------------------------------------------------------------------- tokens
 

@@ -150,7 +150,16 @@ def _verified(name: str, folder: Path) -> Path:
     return folder
 
 
-def _json(path: Path, todo: str = "fetch the model again") -> dict[str, Any]:
+def read_json(path: Path, todo: str = "fetch the model again") -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: of the file.
+        todo: what helps if it is broken.
+
+    Raises:
+        InterpError: it is missing, or holds no JSON object.
+    """
     if not path.is_file():
         raise InterpError(f"{path}: no such file; {todo}, or give a folder that has it")
     try:
@@ -168,7 +177,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     Raises:
         InterpError: it is missing, no JSON object, or names no `_class_name`.
     """
-    index = _json(folder / INDEX)
+    index = read_json(folder / INDEX)
     if not isinstance(index.get("_class_name"), str):
         raise InterpError(f"{folder / INDEX}: names no pipeline in _class_name; is it a model in diffusers' layout?")
     return index
@@ -187,7 +196,7 @@ def _layout(folder: Path, component: str) -> dict[Path, set[str] | None]:
 
 
 def _shards(index: Path) -> dict[Path, set[str] | None]:
-    entries = _json(index).get("weight_map")
+    entries = read_json(index).get("weight_map")
     if not isinstance(entries, dict) or not entries:
         raise InterpError(f"{index}: no weight_map, so nothing says where the weights are; fetch the model again")
     pattern = SAFE if ".safetensors" in index.name else PICKLED
@@ -237,7 +246,7 @@ def prepared(folder: Path, component: str) -> Path:
 def _convert(layout: Mapping[Path, set[str] | None], target: Path) -> None:
     tensors: dict[str, Tensor] = {}
     for path, listed in layout.items():
-        held = _unpickle(path)
+        held = unpickle(path)
         _complete(path, held, listed)
         tensors |= held
     diffusers = next(iter(layout)).name.startswith("diffusion_")
@@ -245,7 +254,12 @@ def _convert(layout: Mapping[Path, set[str] | None], target: Path) -> None:
     save_file(_separate(tensors), target / name, metadata={"format": "pt"})
 
 
-def _unpickle(path: Path) -> dict[str, Tensor]:
+def unpickle(path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickled file by name, read without running code.
+
+    Raises:
+        InterpError: it is damaged, holds anything but tensors, or would run code.
+    """
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     try:
@@ -317,7 +331,7 @@ def load_module(
 
 
 def _same_class(kind: type[Any], place: Path, also: tuple[str, ...]) -> None:
-    config = _json(place / "config.json")
+    config = read_json(place / "config.json")
     named = config.get("architectures") or [config.get("_class_name")]
     wanted = (kind.__name__, *also)
     if not any(name in wanted for name in named):
@@ -388,7 +402,7 @@ def load_scheduler(folder: Path, component: str = "scheduler") -> Any:
     import diffusers
 
     place = folder / component
-    name = _json(place / "scheduler_config.json").get("_class_name")
+    name = read_json(place / "scheduler_config.json").get("_class_name")
     kind = getattr(diffusers, str(name), None)
     if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         raise InterpError(f"{place}: no scheduler {name!r} in diffusers {diffusers.__version__}; give one it has")
@@ -411,7 +425,7 @@ def digest(folder: Path, components: Sequence[str]) -> str:
     parts: list[list[str]] = []
     for component in sorted(components):
         config = folder / component / "config.json"
-        _json(config)
+        read_json(config)
         parts += [[f"{component}/{p.name}", _sha256(p)] for p in [*weights(folder, component), config]]
     return store.sha256_bytes(json.dumps(parts).encode())
 
@@ -431,7 +445,7 @@ def _sha256(path: Path) -> str:
 
 
 def _remembered(memory: Path) -> dict[str, Any]:
-    return _json(memory, "remove it") if memory.is_file() else {}
+    return read_json(memory, "remove it") if memory.is_file() else {}
 
 
 def _few(names: Sequence[str]) -> str:

@@ -128,7 +128,7 @@ def _tower(root: Path) -> Path:
         raise InterpError(f"{root / TOWER} has no {weights.name}; give the tower's folder as published")
     place = store.cache_dir() / "converted" / f"{store.sha256_file(weights)[:32]}-text"
     if not place.exists():
-        tensors = {k.removeprefix(PREFIX): v for k, v in files._unpickle(weights).items() if k.startswith(PREFIX)}
+        tensors = {k.removeprefix(PREFIX): v for k, v in files.unpickle(weights).items() if k.startswith(PREFIX)}
         if not tensors:
             raise InterpError(f"{weights} holds no {PREFIX}*; it is not an open_clip model with an XLM-R text tower")
         config = json.loads((root / CONFIG / "config.json").read_text()) | {"architectures": ["XLMRobertaModel"]}
@@ -141,7 +141,7 @@ def _tower(root: Path) -> Path:
 
 def _adapter(path: Path) -> PeaAdapter:
     """The adapter, its widths read from its weights."""
-    state = files._unpickle(path)
+    state = files.unpickle(path)
     try:
         hidden, width = state["projector.0.weight"].shape
         context, pooled = state["fc.weight"].shape

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from interp.errors import InterpError
 from interp.models import folder as files
 from interp.models import placement as places
+from interp.models import sizes
 from interp.models.base import Adapter, Conditioned, Conditioning, States, Tokens
 from interp.models.encoders import TextEncoder
 
@@ -64,7 +65,7 @@ class DiffusersAdapter(Adapter):
         self.name, self.recipe, self.pipeline, self.size = request.name, request.recipe, pipeline, request.size
         self.encoders = {e.spec.name: e for e in encoders}
         self.certificate: Mapping[str, float] = {}
-        self.placement = placement
+        self.placement, self.images_at_once = placement, placement.images_at_once
         used = [n for n, part in pipeline.components.items() if isinstance(part, torch.nn.Module)]
         self.digest, self.encoder_digest = request.digests or (
             files.digest(request.folder, used),
@@ -222,17 +223,21 @@ def assemble(request: Request, placement: places.Placement, kind: Any = None, **
 
 def place(request: Request, preferred: torch.dtype = torch.float16) -> places.Placement:
     """Device, precision and offload of a folder, by its size and what is free; said aloud, but for small models."""
-    weights = {p.name: p.parameters for p in places.parts(request.folder)}
+    parts = sizes.parts(request.folder)
+    weights = {p.name: p.parameters for p in parts}
     small = sum(weights.values()) < SMALL
-    beside = 0 if small else places.activation_bytes(request.folder, preferred, request.size)
+    known = all(p.kind in sizes.KNOWN for p in parts)
+    precision = preferred if torch.cuda.is_available() and request.device != "cpu" else torch.float32
     chosen = places.choose(
         weights,
         device=request.device,
         dtype=request.dtype,
         offload=request.offload,
         preferred=preferred,
-        activation_bytes=beside,
+        activation_bytes=sizes.activation_bytes(request.folder, precision, request.size) if known and not small else 0,
     )
+    if not known and not small:
+        chosen = replace(chosen, images_at_once=1)
     if not small:
         tqdm.write(f"{request.name}: {chosen}", file=sys.stderr)
     return chosen
