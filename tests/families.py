@@ -4,8 +4,9 @@ One builder a family writes folders, file names, weight names, number formats an
 and vocabularies are small. Entries that mislead stay: CLIP's configs name 2 as the end token, which is the last of the
 vocabulary; SDXL's name half precision for full-precision files. Beside the files to read lie some to pass over.
 
-The index files and most other JSON of SDXL, SD 3.5, FLUX and SD 1.5 were held against published copies. Of AltDiffusion,
-PixArt and the tower of PEA-Diffusion there was none at hand: theirs is what the libraries of the time write.
+The index files and most other JSON of SDXL, SD 3.5, FLUX and SD 1.5 were held against published copies. Of
+AltDiffusion, PixArt and the tower of PEA-Diffusion there was none at hand: theirs is what the libraries of the time
+write.
 """
 
 import json

@@ -204,6 +204,7 @@ def test_what_the_model_refuses_is_an_error_and_the_worker_stays(drawer):
         ([], [], {}, "at least one"),
         (["a", "b"], [0], {}, "2 prompts but 1 seeds; give one seed a prompt"),
         (["a"], [0], {"guidance": float("nan")}, "guidance must be a number from 0 up, got nan"),
+        (["a"], [0], {"guidance": float("inf")}, "guidance must be a number from 0 up, got inf"),
         (["a"], [0], {"guidance": -1.0}, "guidance must be a number from 0 up, got -1.0"),
     ],
 )
@@ -497,13 +498,14 @@ def watch_ends(monkeypatch):
             "was killed by signal 9; was memory short.; nothing on standard error",
         ),
         ("sys.exit(0)", "ended with exit code 0"),
+        ("os.close(1)\ntime.sleep(60)", "was killed by signal 9"),
         (says("Loading weights", HELLO), "a line of its worker is no JSON object: 'Loading weights'"),
         (says("\x00\xff", HELLO), "is no JSON object"),
         (says("12", HELLO), "is no JSON object: '12'"),
         (says(HELLO.replace("true", "false")), "expected its worker's greeting, got {.ready.: false"),
         (says(HELLO.replace("1", "2", 1)), "its worker speaks protocol 2, this interp 1"),
     ],
-    ids=["raises", "killed", "exits", "prints", "bytes", "number", "greeting", "protocol"],
+    ids=["raises", "killed", "exits", "closes", "prints", "bytes", "number", "greeting", "protocol"],
 )
 def test_a_worker_that_does_not_start(start, monkeypatch, script, said):
     ended = watch_ends(monkeypatch)

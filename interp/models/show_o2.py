@@ -259,12 +259,9 @@ class ShowO2Process:
         return self._failed(f"waited {timeout:g} s for {waiting}; give a longer {parameter} if it only is slow")
 
     def _died(self) -> InterpError:
-        """The error for a pipe that the worker closed, most likely by dying."""
-        exited = _exits(self._process, 5.0)
+        """The error for a pipe that closed: its process is ending, with a code that killing it does not change."""
         _kill(self._process)
         code = self._process.returncode
-        if not exited:
-            return self._failed("its process closed its pipe and went on")
         if code >= 0:
             return self._failed(f"its process ended with exit code {code}")
         memory = "; was memory short?" if code == -signal.SIGKILL else ""
@@ -304,16 +301,6 @@ def _tail(errors: IO[bytes]) -> list[str]:
     size = os.fstat(errors.fileno()).st_size
     text = os.pread(errors.fileno(), 8192, max(0, size - 8192)).decode(errors="replace")
     return [line.rstrip() for line in text.splitlines() if line.strip()][-TAIL:]
-
-
-def _exits(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Wait for the worker to exit without reaping it, so that its number stays its own."""
-    deadline = time.monotonic() + seconds
-    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
