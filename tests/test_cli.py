@@ -22,13 +22,13 @@ def run(arguments, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["layers", "--model", "no/such/model"], "unknown model 'no/such/model'"),
+        (["layers", "--model", "no/such/model"], "no/such/model: neither a folder"),
         (["layers", "--bench", "no/such/bench"], "no/such/bench"),
         (["report", "--size", "huge"], "size 'huge'; known: quick, sample, full"),
         (["sae", "--layer", "4", "--site", "q"], "site 'q'"),
         (["sae", "--layer", "40"], "layer 40"),
         (["ablate", "--neurons", "no/such/folder"], "no/such/folder"),
-        (["doctor", "no/such/model"], "unknown model"),
+        (["doctor", "no/such/model"], "neither a folder"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments, said, monkeypatch, capsys, tmp_path):

@@ -486,7 +486,11 @@ def test_another_class_is_loaded_where_it_is_named(whole, copy):
 def test_configurations_that_cannot_be_used(whole, copy, component):
     path = copy / component / "config.json"
     config = json.loads(path.read_text())
-    for change in ({"hidden_size": 15, "norm_num_groups": 3}, {"hidden_size": "x", "layers_per_block": "x"}):
+    for change in (
+        {"hidden_size": 15, "norm_num_groups": 3},
+        {"hidden_size": "x", "layers_per_block": "x"},
+        {"vocab_size": -5, "in_channels": -4},
+    ):
         path.write_text(json.dumps(config | change))
         with pytest.raises(InterpError, match=rf"{component}: .* cannot be built from its files: "):
             load(whole, copy, component)
@@ -502,6 +506,15 @@ def test_configurations_that_cannot_be_used(whole, copy, component):
         path.unlink() if text is None else path.write_text(text)
         with pytest.raises(InterpError, match=rf"config\.json: {says}"):
             load(whole, copy, component)
+
+
+def test_a_pickle_is_not_loaded_where_safetensors_were_promised(whole, copy):
+    """A component with the file of one library in safetensors and that of the other pickled."""
+    tensors = load_file(single(copy / "unet"))
+    torch.save(tensors, copy / "unet" / "diffusion_pytorch_model.bin")
+    single(copy / "unet").rename(copy / "unet" / "model.safetensors")
+    with pytest.raises(InterpError, match=r"UNet2DConditionModel cannot be built from its files: .*safetensors"):
+        load(whole, copy, "unet")
 
 
 def test_read_index(copy):
@@ -527,9 +540,52 @@ def test_tokenizers_must_give_offsets(copy):
     with pytest.raises(InterpError, match="tokenizer_2: no such folder"):
         folders.load_tokenizer(copy, "tokenizer_2")
     (copy / "empty").mkdir()
+    (copy / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(InterpError, match="tokenizer: cannot be loaded"):
+        folders.load_tokenizer(copy, "tokenizer")
     (copy / "empty" / "tokenizer_config.json").write_text("{}")
     with pytest.raises(InterpError, match="empty: cannot be loaded"):
         folders.load_tokenizer(copy, "empty")
+
+
+@pytest.mark.parametrize("kind", ["CLIPTokenizer", "XLMRobertaTokenizer", "T5Tokenizer"])
+def test_a_tokenizer_needs_its_vocabulary(tmp_path, kind):
+    """Without the files, transformers makes a tokenizer to which every word is unknown."""
+    place = tmp_path / "tokenizer"
+    place.mkdir()
+    (place / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind}))
+    needs = {
+        "CLIPTokenizer": r"vocab\.json and merges\.txt",
+        "XLMRobertaTokenizer": r"sentencepiece\.bpe\.model",
+        "T5Tokenizer": r"spiece\.model",
+    }[kind]
+    with pytest.raises(InterpError, match=rf"tokenizer: {kind} needs tokenizer\.json or {needs};"):
+        folders.load_tokenizer(tmp_path, "tokenizer")
+
+
+def test_a_vocabulary_may_be_in_the_files_of_old(tmp_path):
+    place = tmp_path / "tokenizer"
+    place.mkdir()
+    words = ["a", "b", "a</w>", "b</w>", "ab</w>", "<|startoftext|>", "<|endoftext|>"]
+    (place / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
+    (place / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    with pytest.raises(InterpError, match="tokenizer: cannot be loaded"):
+        folders.load_tokenizer(tmp_path, "tokenizer")
+    (place / "merges.txt").write_text("#version: 0.2\na b</w>\n")
+    tokenizer = folders.load_tokenizer(tmp_path, "tokenizer")
+    assert tokenizer(["ab b"])["input_ids"] == [[5, 4, 3, 6]]
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError, ValueError])
+def test_what_transformers_says_of_a_tokenizer_is_one_line(copy, monkeypatch, error):
+    import transformers
+
+    def refuse(*args, **options):
+        raise error("\n\nfirst\nsecond")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)
+    with pytest.raises(InterpError, match=r"clip: cannot be loaded: first$"):
+        folders.load_tokenizer(copy, "clip")
 
 
 def test_code_of_a_tokenizer_is_not_run(copy, tmp_path):
@@ -615,6 +671,9 @@ def test_files_are_hashed_once(copy, cache, monkeypatch):
     first = folders.digest(copy, ["unet", "vae"])
     assert len(hashed) == 4
     assert folders.digest(copy, ["vae", "unet"]) == first
+    assert len(hashed) == 4
+    (copy.parent / "link").symlink_to(copy)
+    assert folders.digest(copy.parent / "link", ["vae", "unet"]) == first
     assert len(hashed) == 4
     flip(single(copy / "vae"))
     folders.digest(copy, ["vae", "unet"])
@@ -833,6 +892,8 @@ def test_without_a_network_the_cache_is_used(offline, monkeypatch):
         raise HTTPError("no route to host")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", unreachable)
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda *a, **o: pytest.fail("asked again"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(InterpError, match=r"cannot be asked \(HTTPError: no route to host\)"):
         folders.resolve("org/name")
     for file, data in offline.files.items():

@@ -38,7 +38,7 @@ WEIGHTS = (
 """Where weights are looked for, in the order of transformers and of diffusers. No name of a variant is among them."""
 SAFE = re.compile(r"(diffusion_pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors")
 PICKLED = re.compile(r"(diffusion_)?pytorch_model(-\d{5}-of-\d{5})?\.bin")
-UNUSED = ("safety_checker",)
+UNUSED = {"safety_checker"}
 """Components that no adapter loads, not worth a download."""
 REDIRECTS = ("quantization_config", "transformers_weights")
 """Settings of a config.json that make the libraries load other weights than the files of `weights`, or change them."""
@@ -127,9 +127,7 @@ def _cached(name: str, reason: Exception) -> Path:
 def _needed(files: Sequence[str], index: Mapping[str, Any]) -> list[str]:
     """The files to fetch: of each component its texts and its weights, pickled ones only where no others are."""
     names = [INDEX]
-    for component, value in index.items():
-        if not isinstance(value, list) or None in value or component in UNUSED:
-            continue
+    for component in index.keys() - UNUSED:
         inside = [f for f in files if f.startswith(f"{component}/") and f.count("/") == 1]
         weigh = SAFE if any(SAFE.fullmatch(Path(f).name) for f in inside) else PICKLED
         names += [f for f in inside if f.endswith((".json", ".txt", ".model")) or weigh.fullmatch(Path(f).name)]
@@ -232,7 +230,7 @@ def prepared(folder: Path, component: str) -> Path:
     layout = _layout(folder, component)
     if all(p.suffix == ".safetensors" for p in layout):
         return folder / component
-    texts = sorted(p for p in (folder / component).glob("*.json") if ".index." not in p.name)
+    texts = sorted(p for p in (folder / component).glob("*.json"))
     digest = store.sha256_bytes(json.dumps([[p.name, _sha256(p)] for p in [*layout, *texts]]).encode())
     target = store.cache_dir() / "converted" / digest
     if not target.is_dir():
@@ -251,7 +249,7 @@ def _convert(layout: Mapping[Path, set[str] | None], target: Path) -> None:
         tensors |= held
     diffusers = next(iter(layout)).name.startswith("diffusion_")
     name = "diffusion_pytorch_model.safetensors" if diffusers else "model.safetensors"
-    save_file(_separate(tensors), target / name, metadata={"format": "pt"})
+    save_file(_separate(tensors), target / name)
 
 
 def unpickle(path: Path) -> dict[str, Tensor]:
@@ -327,7 +325,7 @@ def load_module(
             f"{component}: the weights in {folder / component} do not fit {kind.__name__}: {'; '.join(faults)}; give "
             "files that belong to its config.json"
         )
-    return module.eval().requires_grad_(False)
+    return module.requires_grad_(False)
 
 
 def _same_class(kind: type[Any], place: Path, also: tuple[str, ...]) -> None:
@@ -364,7 +362,7 @@ def _build(
     if issubclass(kind, PreTrainedModel):
         settings: dict[str, Any] = {"dtype": dtype}
     else:
-        settings = {"torch_dtype": dtype, "low_cpu_mem_usage": True}
+        settings = {"torch_dtype": dtype}
     settings |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
     make: Any = kind.from_pretrained
     try:
@@ -377,7 +375,7 @@ def load_tokenizer(folder: Path, component: str) -> "transformers.PreTrainedToke
     """Load a tokenizer that says which letters each token stands for.
 
     Raises:
-        InterpError: there is none, or it says not.
+        InterpError: there is none, it lacks its vocabulary, or it says not.
     """
     from transformers import AutoTokenizer
 
@@ -390,7 +388,17 @@ def load_tokenizer(folder: Path, component: str) -> "transformers.PreTrainedToke
             f"{place}: {type(tokenizer).__name__} cannot say which letters a token stands for; save it as a fast "
             "tokenizer, with a tokenizer.json"
         )
+    _has_vocabulary(tokenizer, place)
     return tokenizer
+
+
+def _has_vocabulary(tokenizer: "transformers.PreTrainedTokenizerBase", place: Path) -> None:
+    """Refuse a tokenizer without its files: transformers makes one that knows no words, and says nothing."""
+    names = dict(tokenizer.vocab_files_names)
+    either = [names.pop("tokenizer_file", "tokenizer.json")], list(names.values())
+    if not any(files and all((place / f).is_file() for f in files) for files in either):
+        wanted = " or ".join(" and ".join(files) for files in either if files)
+        raise InterpError(f"{place}: {type(tokenizer).__name__} needs {wanted}; fetch the model again")
 
 
 def load_scheduler(folder: Path, component: str = "scheduler") -> Any:
