@@ -23,8 +23,6 @@ from interp.models import sizes
 from interp.models.base import Adapter, Conditioned, Conditioning, States, Tokens
 from interp.models.encoders import TextEncoder
 
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
-"""Components that take no part in a picture from text."""
 SMALL = 200_000_000
 """Parameters below which a model fits anywhere: its activations are not estimated, its placement is not announced."""
 
@@ -203,7 +201,7 @@ def assemble(request: Request, placement: places.Placement, kind: Any = None, **
     for name, parameter in inspect.signature(kind).parameters.items():
         if name in given:
             continue
-        if name in UNUSED:
+        if name in sizes.LEFT_OUT:
             parts[name] = None
         elif isinstance(index.get(name), list):
             library, class_name = index[name]
