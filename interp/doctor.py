@@ -44,9 +44,13 @@ def lines(model: str | None = None, load: bool = True, **options: Any) -> list[s
 
 def estimate(model: str, **options: Any) -> list[str]:
     """What a model will need, from its configurations and the headers of its weights; nothing is loaded."""
-    if model.partition(":")[0] in models.PREFIXES:
-        return [f"{model}: no estimate before loading"]
-    folder = pocket.unpack() if model == "pocket" else files.resolve(model)
+    prefix, _, rest = model.partition(":")
+    if prefix in models.PREFIXES:
+        folder = models.PREFIXES[prefix].backbone(model, rest)
+        if folder is None:
+            return [f"{model}: loaded in another environment, no estimate"]
+    else:
+        folder = pocket.unpack() if model == "pocket" else files.resolve(model)
     placement = pipeline.place(pipeline.Request(model, folder, **options))
     needed = sizes.estimate(folder, placement, STEPS, options.get("size"))
     return [f"placement: {placement}", *needed.lines()]

@@ -141,3 +141,18 @@ def test_the_index_is_as_published(tiny_model):
 
     index = json.loads((Path(tiny_model.name) / "model_index.json").read_text())
     assert index["text_encoder"] == ["alt_diffusion", "RobertaSeriesModelWithTransformation"]
+
+
+@pytest.mark.parametrize("pre", [True, False])
+def test_weights_that_nothing_reads_may_be_missing(pre, tmp_path):
+    model = families.build_alt_diffusion(tmp_path / "model", pre=pre)
+    path = model / "text_encoder" / "pytorch_model.bin"
+    state = torch.load(path, weights_only=True)
+    read = "transformation_pre.weight" if pre else "transformation.weight"
+    unread = [k for k in state if "pooler" in k or (pre and k.startswith("transformation."))]
+    assert unread
+    torch.save({k: v for k, v in state.items() if k not in unread}, path)
+    assert models.load(str(model)).encoders
+    torch.save({k: v for k, v in state.items() if k != read}, path)
+    with pytest.raises(InterpError, match=f"1 missing \\({read}\\)"):
+        models.load(str(model))

@@ -46,8 +46,16 @@ def load(request: Request) -> AltDiffusion:
     from diffusers.pipelines.deprecated.alt_diffusion.pipeline_alt_diffusion import AltDiffusionPipeline
 
     placement = place(request)
+    before_last = bool(files.read_json(request.folder / ENCODER / "config.json").get("has_pre_transformation"))
+    # what the class builds and its forward pass never reads
+    unread = ("roberta.pooler.", *(("transformation.",) if before_last else ()))
     text = files.load_module(
-        RobertaSeriesModelWithTransformation, request.folder, ENCODER, placement.dtype, attn_implementation="eager"
+        RobertaSeriesModelWithTransformation,
+        request.folder,
+        ENCODER,
+        placement.dtype,
+        unread=unread,
+        attn_implementation="eager",
     )
     published = files.load_scheduler(request.folder)
     pipeline = assemble(
@@ -58,6 +66,5 @@ def load(request: Request) -> AltDiffusion:
         scheduler=DPMSolverMultistepScheduler.from_config(published.config),
         requires_safety_checker=False,
     )
-    before_last = bool(getattr(text.config, "has_pre_transformation", False))
     encoder = XlmRoberta(ENCODER, text, pipeline.tokenizer, reach=-2 if before_last else -1)
     return AltDiffusion(request, placement, pipeline, [encoder])

@@ -230,7 +230,7 @@ def prepared(folder: Path, component: str) -> Path:
     layout = _layout(folder, component)
     if all(p.suffix == ".safetensors" for p in layout):
         return folder / component
-    texts = sorted(p for p in (folder / component).glob("*.json"))
+    texts = sorted((folder / component).glob("*.json"))
     digest = store.sha256_bytes(json.dumps([[p.name, _sha256(p)] for p in [*layout, *texts]]).encode())
     target = store.cache_dir() / "converted" / digest
     if not target.is_dir():

@@ -78,6 +78,18 @@ class PeaDiffusion(DiffusersAdapter):
         return {}
 
 
+def backbone(name: str, folder: str) -> Path:
+    """The diffusers folder inside `pea-diffusion:<folder>`, nearly all of its size.
+
+    Raises:
+        InterpError: a part is missing.
+    """
+    root = Path(folder)
+    if missing := [f"{part} ({what})" for part, what in PARTS.items() if not (root / part).exists()]:
+        raise InterpError(f"{name}: {folder or 'no folder'} has no {', no '.join(missing)}")
+    return root / BACKBONE
+
+
 def load(name: str, folder: str, **options: Any) -> PeaDiffusion:
     """Load `pea-diffusion:<folder>`.
 
@@ -87,9 +99,7 @@ def load(name: str, folder: str, **options: Any) -> PeaDiffusion:
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionXLPipeline
 
     root = Path(folder)
-    if missing := [f"{part} ({what})" for part, what in PARTS.items() if not (root / part).exists()]:
-        raise InterpError(f"{name}: {folder or 'no folder'} has no {', no '.join(missing)}")
-    request = Request(name, root / BACKBONE, **options)
+    request = Request(name, backbone(name, folder), **options)
     placement = place(request)
     tower = _tower(root)
     text = files.load_module(

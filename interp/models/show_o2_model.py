@@ -71,6 +71,10 @@ class ShowO2(Adapter):
         return self.process.draw(conditioning.prompts, seeds, steps=steps, guidance=guidance, progress=progress)
 
 
+def backbone(name: str, folder: str) -> None:
+    """None: its weights are loaded in another environment, and cannot be estimated in this one."""
+
+
 def load(name: str, folder: str, device: str | None = None, **options: Any) -> ShowO2:
     """Start `show-o2:<folder>`.
 
