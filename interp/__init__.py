@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp.errors import InterpError as InterpError
+    from interp.errors import InterpWarning as InterpWarning
     from interp.experiment import Steered as Steered
     from interp.experiment import Sweep as Sweep
     from interp.experiment import ablate as ablate
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "errors": ("InterpError",),
+    "errors": ("InterpError", "InterpWarning"),
     "experiment": (
         "Steered",
         "Sweep",

@@ -143,6 +143,18 @@ def test_the_index_is_as_published(tiny_model):
     assert index["text_encoder"] == ["alt_diffusion", "RobertaSeriesModelWithTransformation"]
 
 
+def test_sd3_without_its_t5_is_as_the_library_has_it(tmp_path):
+    """The certificate compares conditioning and pictures with the pipeline's own, where zeros stand for T5."""
+    model = families.build_sd3(tmp_path / "model")
+    index = json.loads((model / "model_index.json").read_text())
+    absent = {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
+    (model / "model_index.json").write_text(json.dumps(index | absent))
+    loaded = loading.load(str(model), size=32)
+    assert list(loaded.encoders) == ["text_encoder", "text_encoder_2"]
+    assert loaded.certificate["conditioning_equals_library"] < 1e-6
+    assert loaded.certificate["image_equals_library"] == 0
+
+
 @pytest.mark.parametrize("pre", [True, False])
 def test_weights_that_nothing_reads_may_be_missing(pre, tmp_path):
     model = families.build_alt_diffusion(tmp_path / "model", pre=pre)

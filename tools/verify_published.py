@@ -103,7 +103,7 @@ def main() -> int:
         results.append(verify(name, folder, given.device, given.size, given.steps))
         store.atomic_write_json(folder / "result.json", asdict(results[-1]))
         print(f"{name}: {'passed' if results[-1].passed else results[-1].error}")
-    (given.out / "table.md").write_text(table(results))
+    store.atomic_write_text(given.out / "table.md", table(results))
     print(json.dumps({"passed": sum(r.passed for r in results), "of": len(results)}))
     return 0 if all(r.passed for r in results) else 1
 

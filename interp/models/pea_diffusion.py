@@ -9,6 +9,7 @@ Unicode in prompts; that would move their spans and is not done.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def load(name: str, folder: str, **options: Any) -> PeaDiffusion:
     encoder = XlmRoberta(ENCODER, text.to(placement.device), files.load_tokenizer(root, TOWER), max_tokens=CONTEXT)
     own = files.digest(tower, [ENCODER])
     whole = [own, store.sha256_file(root / ADAPTER), files.digest(root / BACKBONE, ["unet", "vae"])]
-    known = Request(name, root / BACKBONE, digests=(store.sha256_bytes("".join(whole).encode()), own), **options)
+    known = replace(request, digests=(store.sha256_bytes("".join(whole).encode()), own))
     model = PeaDiffusion(known, placement, pipeline, [encoder])
     model.adapter = adapter
     return model

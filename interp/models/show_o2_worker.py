@@ -4,7 +4,7 @@ That environment has no `interp`: the protocol needs the standard library, `load
 `show-o2`, at commit 8a37761 or later. One JSON object a line, the pictures in the order of the prompts:
 
     worker  {"ready": true, "protocol": 1, "model": "showlab/show-o2-7B", "versions": {"torch": "2.5.1"}}
-    parent  {"id": 1, "prompts": ["a house"], "seeds": [0], "steps": 50, "guidance": null, "folder": "/tmp/x"}
+    parent  {"id": 1, "prompts": ["a house"], "seeds": [0], "steps": 50, "guidance": null, "folder": "pictures"}
     worker  {"id": 1, "done": 1, "file": "00001.png"}
     worker  {"id": 1, "finished": true}, or at any point {"id": 1, "error": "ValueError: …"}
 """
