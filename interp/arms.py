@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -16,20 +16,11 @@ from interp import capture, generation, stats
 from interp.benchmarks import Benchmark
 from interp.errors import InterpError
 from interp.interventions import Plan
-from interp.metrics.judge import Verdicts, hits, load_judge
+from interp.metrics.judges.base import Judge, hits
+from interp.metrics.judges.pocket import load_judge
 from interp.models.base import Adapter, Conditioned
 from interp.store import Journal, sha256_tensors
 from interp.types import Arm, Interval, Sample
-
-
-@runtime_checkable
-class Judge(Protocol):
-    """Names the culture and the noun of pictures, from the pixels alone.
-
-    Answers are kept between runs for a judge that has a `digest`: a string that changes whenever its answers could.
-    """
-
-    def __call__(self, pictures: generation.Images) -> Verdicts: ...
 
 
 def default_judge(bench: Benchmark) -> Judge:
@@ -39,9 +30,7 @@ def default_judge(bench: Benchmark) -> Judge:
         InterpError: none ships for it.
     """
     if not bench.name.startswith("pocket"):
-        raise InterpError(
-            f"no judge ships for benchmark {bench.name!r}: pass judge=, a callable from pictures to Verdicts"
-        )
+        raise InterpError(f"no judge ships for benchmark {bench.name!r}: pass judge=, such as one of interp.metrics")
     return load_judge()
 
 
@@ -123,8 +112,10 @@ class Stage:
             key = self._key(part, seeds, judge)
             known = None if journal is None else journal.done(key)
             if known is None:
-                verdicts = self.judge(self.model.images(part, seeds, self.steps, self.guidance))
-                known = [list(pair) for pair in zip(verdicts.culture, verdicts.noun, strict=True)]
+                pictures = self.model.images(part, seeds, self.steps, self.guidance)
+                verdicts = self.judge(list(pictures), [self.samples[i].id for i in rows])
+                nouns = verdicts.noun or [""] * len(pictures)
+                known = [list(pair) for pair in zip(verdicts.culture, nouns, strict=True)]
                 if journal is not None:
                     journal.record(key, known)
             out.append(known)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from interp import experiment, sae, stats
-from interp.metrics.judge import PocketJudge
+from interp.metrics.judges.pocket import PocketJudge
 from interp.report import results as parts
 from interp.types import Effect
 

@@ -6,7 +6,7 @@ import pytest
 import interp
 from interp import arms, experiment, generation, layers, stats, values
 from interp.errors import InterpError
-from interp.metrics.judge import Verdicts
+from interp.metrics.judges.base import Verdicts
 from interp.types import UNRECOGNISABLE, Site
 
 
@@ -17,7 +17,7 @@ class PixelJudge:
         self.cultures = cultures
         self.digest = digest
 
-    def __call__(self, pictures):
+    def __call__(self, pictures, items=()):
         names = [self.cultures[int(p.astype(int).sum()) % len(self.cultures)] for p in pictures]
         n = len(pictures)
         return Verdicts(tuple(names), ("ant",) * n, np.zeros((n, 1)), np.zeros((n, 1)))

@@ -8,7 +8,8 @@ import pytest
 import interp
 from interp import experiment, pocket
 from interp import sae as saes
-from interp.metrics.judge import hits, load_judge
+from interp.metrics.judges.base import hits
+from interp.metrics.judges.pocket import load_judge
 
 
 @pytest.fixture(scope="module")

@@ -392,7 +392,7 @@ def spoil(vae: Any, x: Tensor, generator: torch.Generator) -> Tensor:
 
 def train_judge(work: Path, steps: int, minutes: float | None) -> None:
     """Culture and noun from real composites with noise and reconstruction; temperatures from the detection split."""
-    from interp.metrics.judge import JudgeNet
+    from interp.metrics.judges.pocket import JudgeNet
 
     pictures, cultures, nouns = judge_pool()
     vae = finished_vae(work)
@@ -443,7 +443,7 @@ def export_judge(work: Path, out: Path) -> None:
     """Half-precision judge with temperatures fitted on the detection split and figures of the test split."""
     from safetensors.torch import load_file, save_file
 
-    from interp.metrics.judge import JudgeNet
+    from interp.metrics.judges.pocket import JudgeNet
 
     out.mkdir(parents=True, exist_ok=True)
     net = JudgeNet(len(pocket.cultures()) + 1, len(pocket.nouns())).eval().requires_grad_(False)

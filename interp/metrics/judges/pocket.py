@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from interp import pocket
+from interp.errors import InterpError
+from interp.metrics.base import Picture
+from interp.metrics.judges.base import Verdicts
 from interp.store import sha256_file
 from interp.types import UNRECOGNISABLE
 
@@ -62,18 +65,6 @@ class _Stage(nn.Module):
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """Answers for a list of pictures."""
-
-    culture: tuple[str, ...]
-    """One of the cultures, or Unrecognisable."""
-    noun: tuple[str, ...]
-    culture_probability: Float[np.ndarray, "sample culture"]
-    """Calibrated; the last column is Unrecognisable."""
-    noun_probability: Float[np.ndarray, "sample noun"]
-
-
-@dataclass(frozen=True)
 class PocketJudge:
     """Judge pictures of the pocket world."""
 
@@ -94,9 +85,16 @@ class PocketJudge:
         return json.loads((folder / "judge.json").read_text())
 
     @torch.no_grad()
-    def __call__(self, pictures: UInt8[np.ndarray, "sample height width rgb"]) -> Verdicts:
-        """Answer for every picture."""
-        batches = torch.from_numpy(pictures).split(BATCH)
+    def __call__(self, pictures: Sequence[Picture], items: Sequence[str] = ()) -> Verdicts:
+        """Answer for every picture; it is asked no question, so there is nothing to rotate.
+
+        Raises:
+            InterpError: pictures of another size than those it was trained on.
+        """
+        side = pocket.SIDE
+        if other := {p.shape for p in pictures} - {(side, side, 3)}:
+            raise InterpError(f"the pocket judge knows pictures of {side}×{side} pixels alone; found {other.pop()}")
+        batches = torch.from_numpy(np.stack(pictures)).split(BATCH)
         logits = [self.net(b.permute(0, 3, 1, 2).float() / 127.5 - 1) for b in batches]
         culture, noun = (
             (torch.cat([row[i] for row in logits]) / self.temperature[i]).softmax(-1).numpy() for i in (0, 1)
@@ -120,8 +118,3 @@ def load_judge(folder: Path = pocket.ASSETS / "judge") -> PocketJudge:
     )
     culture, noun = PocketJudge.card(folder)["temperature"]
     return PocketJudge(net, (culture, noun), sha256_file(folder / "judge.safetensors"))
-
-
-def hits(answers: Sequence[str], truths: Sequence[str]) -> Float[np.ndarray, "sample"]:
-    """100 where the answer is the truth, 0 elsewhere."""
-    return np.array([100.0 * (a == t) for a, t in zip(answers, truths, strict=True)])

@@ -1,0 +1,88 @@
+"""What a measure of pictures is: one small protocol, which every metric of this folder follows.
+
+    metric.measure(pictures, samples) → Scores
+
+A metric has a name, a unit, a direction and a digest; it scores pictures in batches, one number a picture, NaN where it
+could not. It never sees more of a sample than it needs: `key` says what that is, for the cache of `measured`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from interp.types import Sample
+
+Picture = UInt8[np.ndarray, "height width rgb"]
+"""One picture, RGB. The pictures of one call may differ in size."""
+Direction = Literal["higher", "lower"]
+Caption = Literal["noun_only", "culture_style"]
+"""Which caption of a sample a picture is compared with; `noun_only` is what the paper's systems are given."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a metric says of pictures."""
+
+    values: Float[np.ndarray, "sample"]
+    """In the metric's unit; NaN unscored."""
+    answers: tuple[str, ...] = ()
+    """Of a judge: the label it named, '' where it named none; empty for other metrics."""
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A measure of pictures."""
+
+    @property
+    def name(self) -> str:
+        """Short and unique, such as `lpips-alex`."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """`percent`, `cosine`, `distance`, `reward`."""
+        ...
+
+    @property
+    def direction(self) -> Direction:
+        """Which way is better."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever its scores could: weights, settings, prompt."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Pictures that it takes at once."""
+        ...
+
+    @property
+    def grouped(self) -> bool:
+        """Whether a score depends on the other pictures of its sample, as diversity among seeds does."""
+        ...
+
+    def key(self, sample: Sample) -> str:
+        """What of a sample its score depends on, beside the picture."""
+        ...
+
+    def measure(self, pictures: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
+        """Score pictures, each beside the sample that it was made for."""
+        ...
+
+
+def digest(picture: Picture) -> str:
+    """SHA-256 over size and RGB values: the same for whatever file holds the picture."""
+    height, width, _ = picture.shape
+    return hashlib.sha256(f"{width}x{height}\0".encode() + np.ascontiguousarray(picture).tobytes()).hexdigest()
+
+
+def caption(sample: Sample, which: Caption, language: Literal["native", "english"] = "native") -> str:
+    """A caption of a sample."""
+    pair = sample.native if language == "native" else sample.english
+    return (pair.noun if which == "noun_only" else pair.cult).text

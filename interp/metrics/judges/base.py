@@ -1,0 +1,88 @@
+"""What a judge is, and the question that every judge but the pocket one is asked."""
+
+import string
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.errors import InterpError
+from interp.metrics.base import Picture
+from interp.types import UNRECOGNISABLE
+
+LETTERS = string.ascii_uppercase
+QUESTION = (
+    "Which culture does this picture show? Judge by what can be seen: buildings, clothes, food, objects, patterns, "
+    "people and places. If nothing in it points to one of them, choose {nothing}.\n\n{options}\n\n"
+    "Answer with the letter of one option and nothing else."
+)
+"""The paper does not print its prompt; this one is ours."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Answers for a list of pictures."""
+
+    culture: tuple[str, ...]
+    """One of the judge's labels; '' where it gave no answer that could be read."""
+    noun: tuple[str, ...] | None = None
+    """Of a judge that also names the noun."""
+    culture_probability: Float[np.ndarray, "sample culture"] | None = None
+    """By label; NaN where there is none; None for judges that give no probabilities."""
+    noun_probability: Float[np.ndarray, "sample noun"] | None = None
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Names the culture of pictures from the pixels alone; the prompt is never shown to it.
+
+    Answers are kept between runs for a judge that has a `digest`: a string that changes whenever its answers could.
+    """
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The answers it chooses from: the cultures, then Unrecognisable."""
+        ...
+
+    def __call__(self, pictures: Sequence[Picture], items: Sequence[str]) -> Verdicts:
+        """Answer for every picture.
+
+        Args:
+            pictures: they may differ in size.
+            items: the sample of each: the order of the options follows from it.
+        """
+        ...
+
+
+def rotated(labels: Sequence[str], item: str) -> tuple[str, ...]:
+    """The options as an item is asked them: the labels, turned by a number that follows from the item's name.
+
+    Over many items every label stands at every letter equally often, so a judge's liking for a letter cancels out.
+    """
+    turn = zlib.crc32(item.encode()) % len(labels)
+    return (*labels[turn:], *labels[:turn])
+
+
+def question(options: Sequence[str]) -> str:
+    """The question with its options, each behind a letter.
+
+    Args:
+        options: the cultures and Unrecognisable, as `rotated` gives them.
+
+    Raises:
+        InterpError: more options than letters, or Unrecognisable is not among them.
+    """
+    if UNRECOGNISABLE not in options:
+        raise InterpError(f"the options lack {UNRECOGNISABLE!r}, the answer for a picture that shows no culture")
+    if len(options) > len(LETTERS):
+        raise InterpError(f"{len(options)} options asked; there are letters for {len(LETTERS)}; merge some labels")
+    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    return QUESTION.format(nothing=UNRECOGNISABLE, options="\n".join(lines))
+
+
+def hits(answers: Sequence[str], truths: Sequence[str]) -> Float[np.ndarray, "sample"]:
+    """100 where the answer is the truth, 0 where it is not, NaN where there is no answer."""
+    return np.array([100.0 * (a == t) if a else np.nan for a, t in zip(answers, truths, strict=True)])
