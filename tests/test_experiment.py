@@ -13,12 +13,12 @@ from interp.types import UNRECOGNISABLE, Site
 class PixelJudge:
     """Names cultures by a checksum of the pixels, so that only the pictures decide."""
 
-    def __init__(self, cultures, digest="pixels"):
-        self.cultures = cultures
+    def __init__(self, labels, digest="pixels"):
+        self.labels = tuple(labels)
         self.digest = digest
 
     def __call__(self, pictures, items=()):
-        names = [self.cultures[int(p.astype(int).sum()) % len(self.cultures)] for p in pictures]
+        names = [self.labels[int(p.astype(int).sum()) % len(self.labels)] for p in pictures]
         n = len(pictures)
         return Verdicts(tuple(names), ("ant",) * n, np.zeros((n, 1)), np.zeros((n, 1)))
 
@@ -73,7 +73,7 @@ def test_an_interrupted_arm_goes_on(tiny_neurons, options, monkeypatch):
     again = experiment.trial(tiny_neurons, 0, **options).stage.arm("baseline", "cult")
     assert not calls
     assert again.answer == whole.answer
-    for judge in (PixelJudge(options["judge"].cultures[::-1], "reversed"), PixelJudge(options["judge"].cultures, None)):
+    for judge in (PixelJudge(options["judge"].labels[::-1], "reversed"), PixelJudge(options["judge"].labels, None)):
         calls.clear()
         experiment.trial(tiny_neurons, 0, **options | {"judge": judge}).stage.arm("baseline", "cult")
         assert calls, "another judge, or one without a digest, is asked anew"

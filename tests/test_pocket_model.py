@@ -24,10 +24,10 @@ def bench():
 
 def test_judge_knows_real_composites(bench):
     rows = [r for r in pocket.samples() if r["split"] == "test"][::6]
-    said = load_judge()(np.stack([pocket.picture(r) for r in rows]))
+    said = load_judge()([pocket.picture(r) for r in rows])
     assert hits(said.culture, [r["culture"] for r in rows]).mean() >= 98
     assert hits(said.noun, [r["category"] for r in rows]).mean() >= 98
-    plain = load_judge()(np.stack([pocket.compose(r["category"], pocket.PLAIN, 0, r["key"]) for r in rows[:60]]))
+    plain = load_judge()([pocket.compose(r["category"], pocket.PLAIN, 0, r["key"]) for r in rows[:60]])
     assert hits(plain.culture, ["Unrecognisable"] * 60).mean() >= 98
 
 
