@@ -15,8 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from interp.drawing import draw as draw
     from interp.errors import InterpError as InterpError
     from interp.errors import InterpWarning as InterpWarning
+    from interp.evaluation import compare as compare
+    from interp.evaluation import measure as measure
     from interp.experiment import Steered as Steered
     from interp.experiment import Sweep as Sweep
     from interp.experiment import ablate as ablate
@@ -42,8 +45,10 @@ if TYPE_CHECKING:
     from interp.interventions import Steer as Steer
     from interp.neurons import Rule as Rule
     from interp.sae import SaeSettings as SaeSettings
+    from interp.types import Comparison as Comparison
     from interp.types import Effect as Effect
     from interp.types import LayerScores as LayerScores
+    from interp.types import Measured as Measured
     from interp.types import Neurons as Neurons
     from interp.types import NeuronSet as NeuronSet
     from interp.types import Site as Site
@@ -51,7 +56,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "drawing": ("draw",),
     "errors": ("InterpError", "InterpWarning"),
+    "evaluation": ("compare", "measure"),
     "experiment": (
         "Steered",
         "Sweep",
@@ -74,7 +81,7 @@ _HOME = {
     "interventions": ("Amplify", "Mask", "Plan", "Steer"),
     "neurons": ("Rule",),
     "sae": ("SaeSettings",),
-    "types": ("Effect", "LayerScores", "NeuronSet", "Neurons", "Site"),
+    "types": ("Comparison", "Effect", "LayerScores", "Measured", "NeuronSet", "Neurons", "Site"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted([*_WHERE, "__version__"])

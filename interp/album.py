@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from interp import experiment
-from interp.arms import Stage, default_judge
+from interp.arms import Stage
 from interp.benchmarks import Benchmark
 from interp.experiment import HELD_OUT, TEST, Trial
 from interp.interventions import Mask, Plan
+from interp.metrics.judges.base import Judge
 from interp.models.base import Adapter
 from interp.report.grids import Grid
 from interp.types import Neurons, Sample
@@ -27,6 +28,8 @@ class Album:
     """Intervention and strength that wake a noun-only prompt."""
     steer: Mapping[str, Any]
     """Those that steer a neutral English prompt."""
+    judge: Judge
+    """Of the study; nothing is asked of it here."""
     seed: int = 0
     steps: int | None = None
     """Of the sampler; None for the model's."""
@@ -94,7 +97,7 @@ class Album:
         return self.bench.subset(TEST, 8, self.seed).samples(TEST)
 
     def _stage(self, samples: Sequence[Sample]) -> Stage:
-        return Stage(self.model, default_judge(self.bench), tuple(samples), self.seed, self.steps, progress=False)
+        return Stage(self.model, self.judge, tuple(samples), self.seed, self.steps, progress=False)
 
 
 def different_nouns(samples: Sequence[Sample], cultures: Sequence[str]) -> list[Sample]:

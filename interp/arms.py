@@ -4,23 +4,28 @@ All arms of an experiment share prompts and seeds; the seed of a sample follows 
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from interp import capture, generation, stats
 from interp.benchmarks import Benchmark
 from interp.errors import InterpError
 from interp.interventions import Plan
+from interp.metrics import registry
+from interp.metrics.base import Metric, Picture
 from interp.metrics.judges.base import Judge, hits
 from interp.metrics.judges.pocket import load_judge
 from interp.models.base import Adapter, Conditioned
-from interp.store import Journal, sha256_tensors
+from interp.store import Journal, sha256_bytes, sha256_tensors
 from interp.types import Arm, Interval, Sample
+
+JUDGE = "judge"
 
 
 def default_judge(bench: Benchmark) -> Judge:
@@ -29,7 +34,7 @@ def default_judge(bench: Benchmark) -> Judge:
     Raises:
         InterpError: none ships for it.
     """
-    if not bench.name.startswith("pocket"):
+    if not registry.is_pocket(bench):
         raise InterpError(f"no judge ships for benchmark {bench.name!r}: pass judge=, such as one of interp.metrics")
     return load_judge()
 
@@ -37,6 +42,12 @@ def default_judge(bench: Benchmark) -> Judge:
 def seed_of(sample: str, seed: int = 0) -> int:
     """The image seed of a sample: a checksum of its id, so that it does not depend on which others are drawn."""
     return zlib.crc32(f"{seed}/{sample}".encode())
+
+
+def texts(samples: Sequence[Sample], kind: str) -> list[str]:
+    """Prompts of samples: `cult`, `noun` (native) or `cult_en`, `noun_en`."""
+    pair, side = ("english" if kind.endswith("_en") else "native"), kind.removesuffix("_en")
+    return [getattr(getattr(s, pair), side).text for s in samples]
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,8 @@ class Stage:
     cache: Path | None = None
     """Folder of finished batches; None to keep nothing."""
     progress: bool = True
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    """What else every picture is measured by."""
 
     @cached_property
     def clusters(self) -> tuple[str, ...]:
@@ -70,8 +82,7 @@ class Stage:
 
     def prompts(self, kind: str) -> list[str]:
         """`cult`, `noun` (native) or `cult_en`, `noun_en`."""
-        pair, side = ("english" if kind.endswith("_en") else "native"), kind.removesuffix("_en")
-        return [getattr(getattr(s, pair), side).text for s in self.samples]
+        return texts(self.samples, kind)
 
     def conditioning(self, kind: str, plans: Sequence[Plan]) -> Conditioned:
         """Encode one kind of prompts under one plan a sample."""
@@ -93,38 +104,85 @@ class Stage:
         return self.judged(label, conditioning, truth)
 
     def judged(self, label: str, conditioning: Conditioned, truth: Sequence[str] | None = None) -> Arm:
-        """Draw and judge a conditioning of the samples."""
-        answers = [a for batch in self._answers(label, conditioning) for a in batch]
+        """Draw, judge and measure a conditioning of the samples."""
+        seen = self._seen(label, conditioning)
+        answers = [a for batch in seen for a in batch[JUDGE]]
         return Arm(
             label=label,
             culture_hit=hits([a[0] for a in answers], truth or self.cultures),
             noun_hit=hits([a[1] for a in answers], [s.category for s in self.samples]),
             answer=tuple(a[0] for a in answers),
+            scores={m.name: np.array([v for batch in seen for v in batch[m.name]], dtype=float) for m in self.metrics},
         )
 
-    def _answers(self, label: str, conditioning: Conditioned) -> list[list[list[str]]]:
-        """The judge's (culture, noun) of every picture, batch by batch; finished batches come from the journal."""
-        judge = getattr(self.judge, "digest", None)
-        journal = Journal(self.cache / "arms.jsonl") if self.cache and judge else None
+    def _seen(self, label: str, conditioning: Conditioned) -> list[dict[str, list[Any]]]:
+        """Of every batch the judge's (culture, noun) and each metric's scores; finished ones come from the journal."""
         out = []
         for rows in capture.batches(len(self.samples), self.model.images_at_once, label, self.progress):
             part, seeds = conditioning.rows(rows), self.seeds[rows.start : rows.stop]
-            key = self._key(part, seeds, judge)
-            known = None if journal is None else journal.done(key)
-            if known is None:
-                pictures = self.model.images(part, seeds, self.steps, self.guidance)
-                verdicts = self.judge(list(pictures), [self.samples[i].id for i in rows])
-                nouns = verdicts.noun or [""] * len(pictures)
-                known = [list(pair) for pair in zip(verdicts.culture, nouns, strict=True)]
-                if journal is not None:
-                    journal.record(key, known)
+            samples = self.samples[rows.start : rows.stop]
+            keys = self._keys(part, seeds, samples)
+            known = {n: self._journal.done(keys[n]) if self._journal and n in keys else None for n in self._asked}
+            if missing := [name for name, value in known.items() if value is None]:
+                pictures = list(self.model.images(part, seeds, self.steps, self.guidance))
+                known |= {name: self._ask(name, pictures, samples) for name in missing}
+                if self._journal:
+                    self._journal.record_all({keys[n]: known[n] for n in missing if n in keys})
             out.append(known)
         return out
 
-    def _key(self, part: Conditioned, seeds: Sequence[int], judge: str | None) -> str:
-        """Digest of all that decides the answers to a batch of pictures."""
-        said = f"{self.model.digest}/{judge}/{self.steps}/{self.guidance}/{list(seeds)}".encode()
-        return sha256_tensors({"said": said} | part.arrays())
+    @property
+    def _asked(self) -> list[str]:
+        return [JUDGE, *(m.name for m in self.metrics)]
+
+    @cached_property
+    def _journal(self) -> Journal | None:
+        return Journal(self.cache / "arms.jsonl") if self.cache else None
+
+    def _ask(self, name: str, pictures: list[Picture], samples: Sequence[Sample]) -> list[Any]:
+        """What the judge, or a metric, says of a batch."""
+        if name == JUDGE:
+            verdicts = self.judge(pictures, [s.id for s in samples])
+            nouns = verdicts.noun or [""] * len(pictures)
+            return [list(pair) for pair in zip(verdicts.culture, nouns, strict=True)]
+        metric = next(m for m in self.metrics if m.name == name)
+        return metric.measure(pictures, list(samples)).values.tolist()
+
+    def _keys(self, part: Conditioned, seeds: Sequence[int], samples: Sequence[Sample]) -> dict[str, str]:
+        """Of the judge and of each metric that has a digest: all that decides what it says of a batch of pictures."""
+        said = f"{self.model.digest}/{self.steps}/{self.guidance}/{list(seeds)}".encode()
+        drawn = sha256_tensors({"said": said} | part.arrays())
+        judge = getattr(self.judge, "digest", None)
+        keys = {JUDGE: f"{drawn}/{judge}/{[s.id for s in samples]}"} if judge else {}
+        for metric in self.metrics:
+            if metric.digest:
+                keys[metric.name] = f"{drawn}/{metric.name}/{metric.digest}/{[metric.key(s) for s in samples]}"
+        return {name: sha256_bytes(key.encode()) for name, key in keys.items()}
+
+    def repeated(
+        self, metric: Metric, kind: str, plans: Sequence[Plan] | None = None, numbers: int = 4
+    ) -> Float[np.ndarray, "sample"]:
+        """A score of every sample over several pictures of it, such as their diversity.
+
+        Args:
+            metric: scores the pictures of one sample together.
+            kind: which prompts.
+            plans: one a sample; None for none.
+            numbers: pictures of each sample, with the seeds `seed`, `seed` + 1, …
+        """
+        conditioning = self.conditioning(kind, list(plans or [Plan()] * len(self.samples)))
+        stages = [replace(self, seed=self.seed + n, metrics=(metric,)) for n in range(numbers)]
+        seeds = [seed for stage in stages for seed in stage.seeds]
+        key = stages[0]._keys(conditioning, seeds, self.samples).get(metric.name)
+        known = self._journal.done(key) if self._journal and key else None
+        if known is None:
+            drawn = [generation.render(self.model, conditioning, s.seeds, self.steps, self.guidance) for s in stages]
+            pictures = [picture for pictures in drawn for picture in pictures]
+            scores = metric.measure(pictures, list(self.samples) * numbers).values
+            known = scores.reshape(numbers, -1).mean(0).tolist()
+            if self._journal and key:
+                self._journal.record(key, known)
+        return np.array(known)
 
     def pictures(self, kind: str, plans: Sequence[Plan] | None = None) -> generation.Images:
         """The pictures of an arm, for grids of a few samples."""

@@ -14,21 +14,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from interp import pocket, store, tables
+from interp import pictures, pocket, store, tables
 from interp.errors import InterpError
 from interp.schema import SPLITS, Card, Finding, Row, SplitRule, check_rows, digest_rows, read_card, refuse
-from interp.splits import group, in_rounds, leaks
+from interp.splits import group, in_rounds, leaks, near_leaks
 from interp.splits import split as split
 from interp.types import Prompt, PromptPair, Sample
 
 CARD = "benchmark.json"
 Place = Callable[[Mapping[str, Any], Path], None]
 """Puts the picture of a row at a path."""
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for a file that is no sound picture."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,7 +103,7 @@ class Benchmark:
         Raises:
             InterpError: if the file is missing or no picture.
         """
-        return _open(self.folder / sample.image)
+        return pictures.read(self.folder / sample.image)
 
     def subset(self, split: str, per_culture: int, seed: int) -> "Benchmark":
         """The benchmark with one split cut down, the other splits as they are.
@@ -126,6 +125,15 @@ class Benchmark:
         rows = tuple(s for s in self.rows if s.split != split or s.id in chosen)
         note = f"{split}: {per_culture} a culture, seed {seed}"
         return replace(self, rows=rows, selection=(*self.selection, note))
+
+    def coarse(self) -> "Benchmark":
+        """The same benchmark with every sub-region taken as the culture that it belongs to."""
+        rows = tuple(replace(s, culture=self.card.root(s.culture)) for s in self.rows)
+        labels = tuple(c for c in self.card.labels if c not in self.card.parents)
+        languages = {language: self.card.root(c) for language, c in self.card.languages.items()}
+        card = self.card.model_copy(update={"labels": labels, "languages": languages, "parents": {}})
+        note = "sub-regions taken as their cultures"
+        return replace(self, card=card, rows=rows, selection=(*self.selection, note))
 
     def __repr__(self) -> str:
         counts = Counter(s.split for s in self.rows)
@@ -174,11 +182,12 @@ def load(source: str | Path, splits: Collection[str] | None = None) -> Benchmark
     return replace(bench, rows=tuple(s for s in bench.rows if s.split in splits), selection=(note,))
 
 
-def validate(folder: str | Path) -> list[Finding]:
+def validate(folder: str | Path, progress: bool = False) -> list[Finding]:
     """Everything that is wrong (errors) or odd (warnings) with a folder, pixels and leakage included.
 
     Args:
         folder: in CultureBench format; it is only read.
+        progress: show a bar.
     """
     folder = Path(folder)
     content = _read(folder, warn=True)
@@ -187,13 +196,19 @@ def validate(folder: str | Path) -> list[Finding]:
         return findings
     samples = [_sample(row) for row in content.rows]
     pixels: dict[str, str] = {}
-    for number, sample in enumerate(samples, 1):
+    looks: dict[str, pictures.Looks] = {}
+    for number, sample in enumerate(tqdm(samples, desc="pictures", unit="picture", disable=not progress), 1):
+        if sample.image in pixels:
+            continue
         try:
-            pixels.setdefault(sample.image, _pixels(folder / sample.image))
+            image = pictures.read(folder / sample.image)
         except InterpError as error:
             findings.append(Finding(content.file, number, "image", str(error)))
+        else:
+            pixels[sample.image] = pictures.digest(np.asarray(image))
+            looks[sample.image] = pictures.looks(image)
     findings += _differs("images", _digest_images(pixels), content.card)
-    return findings + leaks(samples, pixels, content.file)
+    return [*findings, *leaks(samples, pixels, content.file), *near_leaks(samples, looks, pixels, content.file)]
 
 
 def leakage(benchmark: Benchmark) -> list[Finding]:
@@ -314,18 +329,9 @@ def _pair(row: Row, language: str, suffix: str) -> PromptPair:
     )
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except _UNREADABLE as error:
-        raise InterpError(f"{path} is no sound picture: {error}; put it there again") from error
-
-
 def _pixels(path: Path) -> str:
-    """SHA-256 over size and RGB values, the same for whatever file holds them."""
-    image = _open(path)
-    return hashlib.sha256(f"{image.width}x{image.height}\0".encode() + image.tobytes()).hexdigest()
+    """Digest of a picture's pixels."""
+    return pictures.digest(np.asarray(pictures.read(path)))
 
 
 def _digest_images(pixels: Mapping[str, str]) -> str:
@@ -363,6 +369,7 @@ def _pocket_card(world: Mapping[str, Any]) -> Card:
         name=world["name"],
         version=world["version"],
         licence=world["licence"],
+        image_licence="CC-BY-4.0 (drawings by Twemoji), Apache-2.0 (by Noto); flags and composition CC-BY-4.0",
         labels=tuple(c["name"] for c in world["cultures"]),
         languages={c["language"]: c["name"] for c in world["cultures"]},
         split=SplitRule(

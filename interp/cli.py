@@ -9,12 +9,14 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from interp import cli_bench
 from interp.errors import InterpError
 from interp.types import Codes
 
 _placed: dict[str, Any] = {}
 """The options before the command."""
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(cli_bench.app, name="bench")
 
 Model = Annotated[str, typer.Option(help="`pocket`, a model folder, a hub id, `pea-diffusion:<folder>`")]
 Encoder = Annotated[str, typer.Option(help="which text encoder, as the pipeline names it")]
@@ -31,6 +33,10 @@ def _known_codes(codes: str) -> str:
 
 
 CodesOption = Annotated[str, typer.Option("--codes", help="topk or relu", callback=_known_codes)]
+Metrics = Annotated[
+    str | None,
+    typer.Option(help="with commas, such as culture_vqa:gemini,lpips,clipscore:<folder>; those that ship if not given"),
+]
 Sets = Annotated[int, typer.Option(help="matched random control sets; 0 for none")]
 
 
@@ -53,13 +59,14 @@ def report(
     size: Annotated[str, typer.Option(help="quick, sample or full: how much of the test split")] = "sample",
     quick: Annotated[bool, typer.Option("--quick", help="the same as --size quick")] = False,
     seed: int = 0,
+    judge: Annotated[str | None, typer.Option(help="pocket, qwen3-vl:<folder>, gemini, openai:<model>@<url>")] = None,
 ) -> None:
     """The whole method, to one page with figures and a results file; resumes where it stopped."""
     from interp import study
 
     if size not in ("quick", "sample", "full"):
         raise InterpError(f"size {size!r}; known: quick, sample, full")
-    typer.echo(study.report(_load(model), bench, out, "quick" if quick else size, seed))
+    typer.echo(study.report(_load(model), bench, out, "quick" if quick else size, seed, judge))
 
 
 @app.command()
@@ -192,6 +199,84 @@ def steer(
 
 
 @app.command()
+def draw(
+    model: Model = "pocket",
+    bench: Bench = "pocket",
+    prompts: Annotated[str, typer.Option(help="noun, cult, noun_en or cult_en")] = "noun",
+    split: str = "test",
+    per_culture: PerCulture = None,
+    neurons_folder: Annotated[Path | None, typer.Option("--neurons", help="drive these by the model's recipe")] = None,
+    pictures: Annotated[int, typer.Option(help="of each sample")] = 1,
+    steps: Annotated[int | None, typer.Option(help="of the sampler")] = None,
+    guidance: Annotated[float | None, typer.Option(help="1 for none")] = None,
+    seed: int = 0,
+    out: Out = Path("runs/pictures"),
+) -> None:
+    """Draw a benchmark's prompts into a folder, as one system of a comparison; resumes where it stopped."""
+    from interp import drawing, experiment
+    from interp import neurons as neuron
+
+    found = neuron.load(neurons_folder) if neurons_folder else None
+    given = {"prompts": prompts, "neurons": found, "pictures": pictures, "seed": seed, "steps": steps}
+    marks = experiment.benchmark(bench)
+    typer.echo(drawing.draw(_load(model), marks, out, split, per_culture, guidance=guidance, **given))
+
+
+@app.command()
+def measure(
+    images: Annotated[str, typer.Option(help="folder of pictures named after samples, or `reference`")],
+    bench: Bench = "pocket",
+    metrics: Metrics = None,
+    split: str = "test",
+    out: Out = Path("runs/measure"),
+) -> None:
+    """Measure a folder of pictures by CultureVQA, CLIPScore, ImageReward, LPIPS, diversity; no model of ours needed."""
+    from interp import benchmarks, evaluation, store
+    from interp.report.figures import figure
+    from interp.report.sheet import write_sheet
+
+    marks = benchmarks.load(bench)
+    found = evaluation.measure(images, marks, _names(metrics), split, cache=out / "scores.jsonl")
+    _write(found, out, store.new_manifest(_command(), benchmark_digest=marks.digest))
+    typer.echo(write_sheet(out / "measure.html", f"{found.system} on {marks.name}", found, [figure(found)]))
+
+
+@app.command()
+def compare(
+    systems: Annotated[list[str], typer.Argument(help="NAME=FOLDER of pictures, at least two")],
+    bench: Bench = "pocket",
+    metrics: Metrics = None,
+    split: str = "test",
+    reference: Annotated[
+        str | None, typer.Option(help="hold the others against this one; the first if not given")
+    ] = None,
+    out: Out = Path("runs/compare"),
+) -> None:
+    """Several systems side by side on the same samples, with intervals and paired tests (Table 2, Figure 8)."""
+    from interp import benchmarks, evaluation, store
+    from interp.report.figures import figure
+    from interp.report.grids import Grid
+    from interp.report.sheet import write_sheet
+    from interp.report.style import save
+
+    marks = benchmarks.load(bench)
+    folders = _folders(systems)
+    measured = [
+        evaluation.measure(folder, marks, _names(metrics), split, name, cache=out / "scores.jsonl")
+        for name, folder in folders.items()
+    ]
+    found = evaluation.compare(measured, reference)
+    _write(found, out, store.new_manifest(_command(), benchmark_digest=marks.digest))
+    samples, shown = evaluation.pictures(folders, marks, split)
+    title = "The same noun-only prompts, drawn by each system."
+    prompts = [[getattr(s, side).noun.text for s in samples] for side in ("native", "english")]
+    grid = Grid.of(title, shown, prompts[0], [s.language for s in samples], prompts[1])
+    save(figure(grid), out, "pictures")
+    heading = f"{len(systems)} systems on {marks.name}"
+    typer.echo(write_sheet(out / "compare.html", heading, found, [figure(found)], [grid]))
+
+
+@app.command()
 def doctor(
     model: Annotated[str | None, typer.Argument(help="a model to estimate, load and certify")] = None,
     load: Annotated[bool, typer.Option(help="load it; else the estimate alone")] = True,
@@ -201,6 +286,18 @@ def doctor(
 
     for line in check.lines(model, load, **_placed):
         typer.echo(line)
+
+
+def _names(metrics: str | None) -> list[str] | None:
+    return None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
+
+
+def _folders(systems: list[str]) -> dict[str, Path]:
+    """NAME=FOLDER, in order."""
+    parts = [system.partition("=") for system in systems]
+    if wrong := [system for system, (name, _, folder) in zip(systems, parts, strict=True) if not name or not folder]:
+        raise InterpError(f"system {wrong[0]!r}; write NAME=FOLDER, such as ours=runs/pictures")
+    return {name: Path(folder) for name, _, folder in parts}
 
 
 def _load(model: str) -> Any:

@@ -19,6 +19,8 @@ from interp.arms import Judge, Stage, default_judge, seed_of
 from interp.benchmarks import Benchmark
 from interp.errors import InterpError
 from interp.interventions import Amplify, Intervention, Mask, Plan, Steer, Where
+from interp.metrics import registry
+from interp.metrics.base import Metric
 from interp.models.base import Adapter, Conditioning
 from interp.report.grids import Grid, GridRow
 from interp.types import (
@@ -26,6 +28,7 @@ from interp.types import (
     Effect,
     Interval,
     LayerScores,
+    Measure,
     Neurons,
     NeuronSet,
     Prompt,
@@ -407,11 +410,12 @@ def trial(
     model: Adapter | None = None,
     bench: Benchmark | None = None,
     judge: Judge | None = None,
+    metrics: Sequence[str | Metric] = (),
     seed: int = 0,
     steps: int | None = None,
     progress: bool = True,
 ) -> Trial:
-    """Gather model, samples and judge for neurons.
+    """Gather model, samples, judge and other metrics (names as in `interp.metrics.registry`) for neurons.
 
     Raises:
         InterpError: the split is the one the neurons were selected on, or a culture has no neurons.
@@ -428,12 +432,19 @@ def trial(
         raise InterpError(f"no neurons for {', '.join(empty)}: raise tau or k in find_neurons, or name other cultures")
     sets = RANDOM_SETS if random_control is True else int(random_control)
     stage = Stage(
-        its_model, judge or default_judge(found), samples, seed, steps, cache=_arm_cache(its_model), progress=progress
+        its_model,
+        judge or default_judge(found),
+        samples,
+        seed,
+        steps,
+        cache=_arm_cache(its_model),
+        progress=progress,
+        metrics=tuple(registry.metrics(metrics, found)),
     )
     return Trial(neurons, stage, sets)
 
 
-def measure(name: str, given: Trial, make: Make, kind: str, encoder_side: bool = True) -> Effect:
+def effect_of(name: str, given: Trial, make: Make, kind: str, encoder_side: bool = True) -> Effect:
     """Baseline, treatment and, if asked for, random control: paired pictures of the same prompts and seeds.
 
     Args:
@@ -448,6 +459,7 @@ def measure(name: str, given: Trial, make: Make, kind: str, encoder_side: bool =
     arms = {"baseline": baseline, name: treated}
     p, shift = float("nan"), {}
     settings: dict[str, Any] = {"intervention": repr(make(given.neurons[stage.cultures[0]])), "prompts": kind}
+    settings["clusters"] = list(stage.clusters)
     if given.sets:
         plans, owner = given.dealt(make)
         arms["random"] = stage.arm("random", kind, plans)
@@ -469,6 +481,8 @@ def measure(name: str, given: Trial, make: Make, kind: str, encoder_side: bool =
         sample_ids=tuple(s.id for s in stage.samples),
         settings=settings,
         set_shift=shift,
+        measures={m.name: Measure(m.unit, m.direction) for m in stage.metrics},
+        measured={m.name: {k: stage.interval(a.scores[m.name]) for k, a in arms.items()} for m in stage.metrics},
     )
 
 
@@ -513,9 +527,9 @@ def ablate(
         random_control: matched random sets beside it; a number, or True for 20.
         to: zero or mean ablation.
         codes: the SAE's codes.
-        options: of `trial`: split, per_culture, cultures, model, bench, judge, seed, steps, progress.
+        options: of `trial`: split, per_culture, cultures, model, bench, judge, metrics, seed, steps, progress.
     """
-    return measure("masked", trial(neurons, random_control, **options), lambda s: Mask(s, to, codes), "cult")
+    return effect_of("masked", trial(neurons, random_control, **options), lambda s: Mask(s, to, codes), "cult")
 
 
 def amplify(
@@ -526,7 +540,7 @@ def amplify(
     **options: Any,
 ) -> Effect:
     """Amplify each language's neurons by 1 + λ on noun-only prompts (Tables 2 and 3). Options as in `ablate`."""
-    return measure(
+    return effect_of(
         "amplified", trial(neurons, random_control, **options), lambda s: Amplify(s, strength, codes), "noun"
     )
 
@@ -539,7 +553,7 @@ def wake(
     chosen = dict(
         recipe or given.stage.model.recipe.get("wake", {"intervention": "amplify", "strength": 6, "codes": "topk"})
     )
-    return measure("woken", given, maker(**chosen), "noun")
+    return effect_of("woken", given, maker(**chosen), "noun")
 
 
 def maker(intervention: str, strength: float, codes: Codes = "topk", tokens: Where = "real") -> Make:

@@ -1,14 +1,28 @@
 """What a study measured, as parts of the results file, and what was promised of it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from interp import experiment, sae, stats
+from interp.metrics import culture_vqa
+from interp.metrics.judges.base import Judge
 from interp.metrics.judges.pocket import PocketJudge
 from interp.report import results as parts
-from interp.types import Effect
+from interp.types import Effect, Interval, Measure
+
+ARMS = {"baseline": "with modifier", "masked": "masked", "random": "random masked"}
+"""Of culture-style prompts: arm of the effect → its name in the report."""
+NOUN_ARMS = {"baseline": "noun only", "woken": "woken", "random": "random woken"}
+"""The same of noun-only prompts."""
+LABELS = {
+    "clipscore:pocket-clip": "pocket-clip, noun caption",
+    "clipscore:pocket-clip+culture_style": "pocket-clip, culture caption",
+    "lpips-alex": "LPIPS to the reference",
+    "diversity": "diversity (LPIPS among seeds)",
+}
 
 
 def dictionary(used: sae.LoadedSae) -> parts.Sae:
@@ -42,10 +56,8 @@ def gap(ablated: Effect, woken: Effect) -> parts.Gap:
 
 def fidelity(ablated: Effect, woken: Effect) -> dict[str, parts.Estimate]:
     """How often the noun is still named, by arm."""
-    names = {"baseline": "with modifier", "masked": "masked", "random": "random masked"}
-    out = {names[k]: parts.Estimate.of(i) for k, i in ablated.noun_fidelity.items()}
-    names = {"baseline": "noun only", "woken": "woken", "random": "random woken"}
-    return out | {names[k]: parts.Estimate.of(i) for k, i in woken.noun_fidelity.items()}
+    out = {ARMS[k]: parts.Estimate.of(i) for k, i in ablated.noun_fidelity.items()}
+    return out | {NOUN_ARMS[k]: parts.Estimate.of(i) for k, i in woken.noun_fidelity.items()}
 
 
 def sweep(swept: experiment.Sweep, chosen: float) -> parts.Sweep:
@@ -61,8 +73,47 @@ def sweep(swept: experiment.Sweep, chosen: float) -> parts.Sweep:
     )
 
 
-def judge() -> parts.Judge:
-    """The judge's own errors on real pictures."""
+def measures(
+    ablated: Effect, woken: Effect, diversity: Mapping[str, Interval], errors: parts.Matrix | None
+) -> list[parts.MeasureRow]:
+    """Every measure of the six arms of masking and waking; CultureVQA first, also without the judge's errors.
+
+    Args:
+        ablated: with its metrics.
+        woken: with the same metrics.
+        diversity: of each arm, by its name here.
+        errors: the judge's answers on real pictures, if they are known.
+    """
+    both = ((ablated, ARMS), (woken, NOUN_ARMS))
+    judged = {name: e.accuracy[arm] for e, names in both for arm, name in names.items()}
+    share = Measure("percent", "higher")
+    rows = [_row("culture_vqa", "CultureVQA", share, judged)]
+    if errors is not None:
+        better = {name: _corrected(e, arm, errors) for e, names in both for arm, name in names.items()}
+        rows.append(_row("culture_vqa corrected", "CultureVQA, corrected", share, better))
+    for name, measure in ablated.measures.items():
+        found = {label: e.measured[name][arm] for e, names in both for arm, label in names.items()}
+        rows.append(_row(name, LABELS.get(name, name), measure, found))
+    if diversity:
+        rows.append(_row("diversity", LABELS["diversity"], Measure("distance", "higher"), diversity))
+    return rows
+
+
+def _corrected(effect: Effect, arm: str, errors: parts.Matrix) -> Interval:
+    """CultureVQA of an arm without the judge's own errors."""
+    given = (effect.cultures, effect.arms[arm].answer, errors.rows, np.array(errors.values))
+    return culture_vqa.corrected(*given, effect.settings["clusters"]).overall
+
+
+def _row(name: str, label: str, measure: Measure, arms: Mapping[str, Interval]) -> parts.MeasureRow:
+    found = {arm: parts.Estimate.of(i) for arm, i in arms.items()}
+    return parts.MeasureRow(name=name, label=label, unit=measure.unit, direction=measure.direction, arms=found)
+
+
+def judge(used: Judge) -> parts.Judge | None:
+    """The judge's own errors on real pictures; None where they are not known."""
+    if not isinstance(used, PocketJudge):
+        return None
     card = PocketJudge.card()
     confusion = np.array(card["confusion"], dtype=float)
     hit = np.repeat([100.0, 0.0], [int(np.trace(confusion)), int(confusion.sum() - np.trace(confusion))])

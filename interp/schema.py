@@ -53,6 +53,9 @@ ImagePath = Annotated[Text, AfterValidator(_inside)]
 CharSpan = tuple[StrictInt, StrictInt]
 SplitName = Literal["train", "test", "detection", "cross_domain"]
 
+_DIRECTION = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Marks of writing direction; the text itself says its direction."""
+
 _CAPTION_OF = {
     "modifier_span": "culture_style",
     "noun_span": "culture_style",
@@ -84,8 +87,13 @@ class Card(BaseModel):
     name: Text
     version: Text
     licence: Text
+    """Of the benchmark as a whole."""
+    image_licence: Text | None = None
+    """Of every picture whose row names none."""
     labels: Annotated[tuple[Text, ...], Field(min_length=2)]
     """The cultures, in the order a judge is offered them."""
+    parents: dict[Text, Text] = {}
+    """Sub-region → the culture that it belongs to; both are labels."""
     languages: dict[Text, Text]
     """Language of captions → the culture it stands for."""
     split: SplitRule
@@ -100,7 +108,15 @@ class Card(BaseModel):
             raise ValueError(f"labels: {UNRECOGNISABLE!r} is the judge's answer for no culture; leave it out")
         if unknown := sorted(set(self.languages.values()) - set(self.labels)):
             raise ValueError(f"languages: {', '.join(unknown)} not among the labels")
+        if unknown := sorted((self.parents.keys() | {*self.parents.values()}) - set(self.labels)):
+            raise ValueError(f"parents: {', '.join(unknown)} not among the labels")
+        if nested := sorted(self.parents.keys() & {*self.parents.values()}):
+            raise ValueError(f"parents: {', '.join(nested)} has a parent and is one; one level is allowed")
         return self
+
+    def root(self, label: str) -> str:
+        """The culture that a label belongs to: itself, if it is no sub-region."""
+        return self.parents.get(label, label)
 
 
 class Row(BaseModel):
@@ -285,6 +301,11 @@ def _warnings(row: Row, card: Card | None) -> Iterator[tuple[str, str]]:
             text, cut = getattr(row, style + suffix), getattr(row, span + suffix)
             if text and _letters(text[: cut[0]] + text[cut[1] :]) != _letters(plain):
                 yield style + suffix, f"without its modifier it is not the noun-only caption {plain!r} (found {text!r})"
+    for field in ("culture_style", "noun_only", "culture_style_en", "noun_only_en"):
+        if marks := sorted({f"U+{ord(c):04X}" for c in getattr(row, field) if c in _DIRECTION}):
+            yield field, f"holds invisible marks of direction ({', '.join(marks)}), which count in spans; remove them"
+    if row.image_licence is None and (card is None or card.image_licence is None):
+        yield "image_licence", "is missing: nothing says on what terms the picture may be used"
     culture = card.languages[row.language] if card else row.culture
     if card and row.culture != culture and row.culture in card.languages.values():
         yield "language", f"{row.language!r} stands for {culture}, but the row's culture is {row.culture}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from interp.errors import InterpError
+from interp.pictures import Looks, near_pairs
 from interp.schema import SPLITS, Finding
 from interp.types import Sample
 
@@ -89,6 +90,28 @@ def leaks(samples: Sequence[Sample], pixels: Mapping[str, str], file: str) -> li
                 message = f"{sample.id} of {sample.split} shares it with {others}"
                 findings.append(Finding(file, number, field, message))
             at.setdefault(sample.split, sample.id)
+    return findings
+
+
+def near_leaks(
+    samples: Sequence[Sample], looks: Mapping[str, Looks], pixels: Mapping[str, str], file: str
+) -> list[Finding]:
+    """Pictures of two splits that look the same without being the same (those are in `leaks`).
+
+    Args:
+        samples: in the table's order.
+        looks: path of a picture → what it looks like.
+        pixels: path of a picture → digest of its pixels.
+        file: named in the findings.
+    """
+    first = {s.image: (number, s) for number, s in reversed(list(enumerate(samples, 1)))}
+    names = list(looks)
+    findings: list[Finding] = []
+    for i, j in near_pairs(list(looks.values())):
+        (_, one), (number, other) = sorted((first[names[i]], first[names[j]]), key=lambda found: found[0])
+        if one.split != other.split and pixels[one.image] != pixels[other.image]:
+            message = f"{other.id} of {other.split} looks the same as {one.id} of {one.split}"
+            findings.append(Finding(file, number, "image", message))
     return findings
 
 

@@ -317,11 +317,19 @@ class Journal:
         Raises:
             KeyError: if the unit is recorded already.
         """
-        if key in self._units:
-            raise KeyError(f"{self.path}: unit {key!r} is recorded already")
-        line = json.dumps({"key": key, "value": value}, ensure_ascii=False) + "\n"
+        self.record_all({key: value})
+
+    def record_all(self, units: Mapping[str, Any]) -> None:
+        """Add several finished units with one write to the disk.
+
+        Raises:
+            KeyError: if one of them is recorded already; none is added.
+        """
+        if again := [key for key in units if key in self._units]:
+            raise KeyError(f"{self.path}: unit {again[0]!r} is recorded already")
+        lines = [json.dumps({"key": key, "value": value}, ensure_ascii=False) + "\n" for key, value in units.items()]
         with self.path.open("ab") as file:
-            file.write(line.encode())
+            file.write("".join(lines).encode())
             file.flush()
             os.fsync(file.fileno())
-        self._units[key] = value
+        self._units.update(units)

@@ -14,9 +14,12 @@ from tqdm.auto import tqdm
 from interp import experiment, findings, sae, store
 from interp import neurons as neuron
 from interp.album import Album
+from interp.arms import default_judge
 from interp.benchmarks import Benchmark
 from interp.experiment import HELD_OUT, TEST, TRAIN
 from interp.interventions import Mask
+from interp.metrics import registry
+from interp.metrics.judges.base import Judge
 from interp.models.base import Adapter
 from interp.report import results as parts
 from interp.report.page import write_report
@@ -24,6 +27,13 @@ from interp.types import Codes, Interval, LayerScores, Neurons, Site
 
 PAPER = {"intervention": "amplify", "strength": 6.0, "codes": "topk"}
 """The paper's literal intervention."""
+
+METRICS = ("lpips",)
+"""What every arm is measured by, beside the judge."""
+POCKET_METRICS = ("clipscore:pocket-clip", "clipscore:pocket-clip+culture_style")
+"""What else on the benchmark `pocket`."""
+SEEDS = 4
+"""Pictures of one prompt whose diversity is measured."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class Sizes:
     """Of SAEs that do not ship and are trained for the table of variants."""
     sae_samples: int
     """Train samples a culture that they see."""
+    diverse: int = 1
+    """Prompts a culture that are drawn with several seeds, for diversity."""
     brief: bool = False
     """Variants and scanned pictures at the paper's site and the recipe's alone, fewer strengths and English prompts."""
     steps: int | None = None
@@ -58,8 +70,8 @@ class Sizes:
         """`quick` (minutes), `sample` (a stratified part of the test split) or `full` (all of it)."""
         return {
             "quick": Sizes(3, 1, 1, 1, 1, 1, 3, 1, 3, 60, 12, brief=True, steps=8),
-            "sample": Sizes(16, 4, 2, 3, 2, 4, 12, 1, 20, 300, 60),
-            "full": Sizes(None, 10, 4, 8, 8, None, 12, 6, 20, 600, 210),
+            "sample": Sizes(16, 4, 2, 3, 2, 4, 12, 1, 20, 300, 60, diverse=1),
+            "full": Sizes(None, 10, 4, 8, 8, None, 12, 6, 20, 600, 210, diverse=4),
         }[name]
 
 
@@ -70,6 +82,7 @@ class Study:
     model: Adapter
     bench: Benchmark
     sizes: Sizes
+    judge: Judge
     seed: int = 0
     progress: bool = True
 
@@ -80,7 +93,12 @@ class Study:
         scores = experiment.find_layers(self.model, self.bench, per_culture=self.sizes.pairs, progress=self.progress)
         last = self.model.spec("text_encoder").reach
         chosen = {scores.peak, self.recipe_site(scores).layer} | (set() if self.sizes.brief else {0, last // 2, last})
-        drawn = {"per_culture": self.sizes.scan, "steps": self.sizes.steps, "progress": self.progress}
+        drawn = {
+            "per_culture": self.sizes.scan,
+            "steps": self.sizes.steps,
+            "judge": self.judge,
+            "progress": self.progress,
+        }
         return experiment.scan_pictures(self.model, self.bench, scores, sorted(chosen), **drawn)
 
     def dictionary(self, site: Site) -> sae.LoadedSae:
@@ -131,6 +149,7 @@ class Study:
             "per_culture": per_culture,
             "model": self.model,
             "bench": self.bench,
+            "judge": self.judge,
             "seed": self.seed,
             "steps": self.sizes.steps,
             "progress": self.progress,
@@ -207,6 +226,24 @@ class Study:
         }
         return {name: parts.Estimate.of(stage.interval(arm.culture_hit)) for name, arm in arms.items()}
 
+    def diversity(self, neurons: Neurons) -> dict[str, Interval]:
+        """Mean LPIPS among the pictures of one prompt, in every arm of masking and waking."""
+        given = experiment.trial(neurons, 1, **self.options(self.sizes.diverse))
+        stage, make = given.stage, experiment.maker(**self.wake_recipe())
+        metric = registry.metric("diversity", self.bench)
+        plans = {
+            "with modifier": ("cult", None),
+            "masked": ("cult", given.plans(Mask)),
+            "random masked": ("cult", given.dealt(Mask)[0]),
+            "noun only": ("noun", None),
+            "woken": ("noun", given.plans(make)),
+            "random woken": ("noun", given.dealt(make)[0]),
+        }
+        return {
+            arm: stage.interval(stage.repeated(metric, kind, own, SEEDS))
+            for arm, (kind, own) in tqdm(plans.items(), desc="diversity", disable=not self.progress, leave=False)
+        }
+
     # ------------------------------------------------------------------------------------------------------- the run
 
     def run(self, out: Path, command: str) -> Path:
@@ -230,8 +267,9 @@ class Study:
         dictionary = self.dictionary(site)
         neurons = self.neurons(site)
         full = self.options(self.sizes.test)
-        ablated = experiment.ablate(neurons, self.sizes.random_sets, **full)
-        woken = experiment.wake(neurons, self.sizes.random_sets, wake, **full)
+        measured = {**full, "metrics": METRICS + (POCKET_METRICS if registry.is_pocket(self.bench) else ())}
+        ablated = experiment.ablate(neurons, self.sizes.random_sets, **measured)
+        woken = experiment.wake(neurons, self.sizes.random_sets, wake, **measured)
         swept = experiment.sweep(
             neurons,
             self._strengths(wake),
@@ -242,6 +280,7 @@ class Study:
         steered, mean = self._steered(neurons)
         matrix = experiment.off_target(neurons, **self.options(self.sizes.off_target))
         finished = replace_digest(manifest, dictionary).finished()
+        judged = findings.judge(self.judge)
         results = parts.Results(
             model=self.model.name,
             manifest=finished,
@@ -262,7 +301,10 @@ class Study:
             steer_mean=parts.Estimate.of(mean),
             held_out=self.held_out(neurons),
             noun_fidelity=findings.fidelity(ablated, woken),
-            judge=findings.judge(),
+            measures=findings.measures(
+                ablated, woken, self.diversity(neurons), judged.confusion if judged is not None else None
+            ),
+            judge=judged,
             settings={
                 "permutation_p": {
                     "ablate": ablated.settings["paired_permutation_p"],
@@ -273,7 +315,9 @@ class Study:
         results = results.model_copy(
             update={"targets": findings.targets(results), "manifest": replace_digest(manifest, dictionary).finished()}
         )
-        album = Album(self.model, self.bench, neurons, wake, self.steer_recipe(), self.seed, self.sizes.steps)
+        album = Album(
+            self.model, self.bench, neurons, wake, self.steer_recipe(), self.judge, self.seed, self.sizes.steps
+        )
         return write_report(results, album.grids(), scores, neurons, out)
 
     def _strengths(self, wake: Mapping[str, Any]) -> list[float]:
@@ -295,7 +339,9 @@ def replace_digest(manifest: store.Manifest, dictionary: sae.LoadedSae) -> store
     return manifest.model_copy(update={"sae_digest": dictionary.ref.digest})
 
 
-def report(model: Adapter, bench: str, out: Path, size: str, seed: int = 0, progress: bool = True) -> Path:
+def report(
+    model: Adapter, bench: str, out: Path, size: str, seed: int = 0, judge: str | None = None, progress: bool = True
+) -> Path:
     """Run the whole method and write the page.
 
     Args:
@@ -304,11 +350,19 @@ def report(model: Adapter, bench: str, out: Path, size: str, seed: int = 0, prog
         out: folder of the report.
         size: `quick`, `sample` or `full`.
         seed: of the pictures and the control sets.
+        judge: name as in `interp.metrics.registry`; None for the one that ships for the benchmark.
         progress: show bars.
+
+    Raises:
+        InterpError: no judge ships for the benchmark and none is named, or as a stage raises.
     """
-    options = {"model": model.name, "bench": bench, "size": size, "seed": str(seed)}
+    options = {"model": model.name, "bench": bench, "size": size, "seed": str(seed)} | (
+        {"judge": judge} if judge else {}
+    )
     command = shlex.join(
         ["interp", "report", *[part for name, value in options.items() for part in (f"--{name}", value)]]
     )
-    study = Study(model, experiment.benchmark(bench), Sizes.named(size), seed, progress)
+    found = experiment.benchmark(bench)
+    named = registry.judge(judge, found.cultures) if judge else default_judge(found)
+    study = Study(model, found, Sizes.named(size), named, seed, progress)
     return study.run(out, command)

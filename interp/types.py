@@ -202,6 +202,15 @@ class Neurons(Shown):
 
 
 @dataclass(frozen=True)
+class Measure:
+    """What a score means."""
+
+    unit: str
+    direction: Literal["higher", "lower"]
+    """Which way is better."""
+
+
+@dataclass(frozen=True)
 class Arm:
     """Per-sample measurements of one arm of an experiment, all arms in the same sample order."""
 
@@ -214,6 +223,8 @@ class Arm:
     """The judge's answer per sample."""
     shift: Float[np.ndarray, "sample"] | None = None
     """1 − cosine between the edited and the unedited conditioning."""
+    scores: Mapping[str, Float[np.ndarray, "sample"]] = field(default_factory=dict)
+    """By measure, in its unit; NaN unscored."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -240,9 +251,74 @@ class Effect(Shown):
     """Encoder side: mean shift of the treatment (one number) and of each random set."""
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """A few pictures per arm, same prompts and seeds, for figures."""
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+    """What else was measured."""
+    measured: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    """Measure → arm → mean."""
 
     def __repr__(self) -> str:
         rows = [f"{arm:>10}  {i}  noun {self.noun_fidelity[arm]}" for arm, i in self.accuracy.items()]
         moved = self.difference.items()
         rows += [f"{arm:>10}  {i.estimate:+.1f} points [{i.low:.1f}, {i.high:.1f}]" for arm, i in moved]
         return "\n".join([f"Effect of {self.name}", *rows, f"p against control {self.p_vs_control:.3f}"])
+
+
+@dataclass(frozen=True, repr=False)
+class Measured(Shown):
+    """The pictures of one system, measured beside the samples that they were made for."""
+
+    system: str
+    benchmark: str
+    measures: Mapping[str, Measure]
+    samples: tuple[str, ...]
+    """Sample of each picture; several pictures may share one."""
+    seeds: tuple[int, ...]
+    """Number of each picture among those of its sample."""
+    cultures: tuple[str, ...]
+    clusters: tuple[str, ...]
+    """Concept × culture of each picture: pictures of one pair are not independent."""
+    scores: Mapping[str, Float[np.ndarray, "sample"]]
+    """By measure; NaN unscored."""
+    answers: Mapping[str, tuple[str, ...]]
+    """Of every judge, by measure; '' where it gave none."""
+    overall: Mapping[str, Interval]
+    per_culture: Mapping[str, Mapping[str, Interval]]
+    """Measure → culture → interval."""
+    labels: tuple[str, ...]
+    """Rows and columns of `confusion`."""
+    confusion: Mapping[str, Float[np.ndarray, "culture answer"]]
+    """Of every judge: culture of the sample × answer."""
+    missing: int = 0
+    """Samples of the split that have no picture."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        rows = [f"{name:>28}  {i.estimate:.4g} [{i.low:.4g}, {i.high:.4g}] {self.measures[name].unit}, n={i.n}"
+                f" unscored={i.unscored}" for name, i in self.overall.items()]  # fmt: skip
+        missing = f", {self.missing} samples without a picture" * (self.missing > 0)
+        return "\n".join([f"{self.system} on {self.benchmark}: {len(self.samples)} pictures{missing}", *rows])
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
+    """Several systems on the same samples (Table 2), each paired with one of them."""
+
+    systems: tuple[Measured, ...]
+    """Cut down to the pictures that all of them have."""
+    reference: str
+    difference: Mapping[str, Mapping[str, Interval]]
+    """Measure → system → paired difference to the reference, in the measure's unit."""
+    p: Mapping[str, Mapping[str, float]]
+    """The same → Holm-adjusted p of a paired permutation test over clusters, two-sided."""
+
+    def __repr__(self) -> str:
+        lines = [f"Comparison with {self.reference}, {len(self.systems[0].samples)} pictures each"]
+        for name, info in self.systems[0].measures.items():
+            lines.append(f"{name} ({info.unit}, {info.direction} is better)")
+            for one in self.systems:
+                moved = self.difference[name].get(one.system)
+                told = f"  {moved.estimate:+.3g} [{moved.low:.3g}, {moved.high:.3g}]" if moved else ""
+                p = self.p[name].get(one.system, float("nan"))
+                told += f"  p {'< 0.001' if p < 0.001 else f'{p:.3f}'}" if moved else ""
+                lines.append(f"{one.system:>24}  {one.overall[name].estimate:.4g}{told}")
+        return "\n".join(lines)

@@ -16,9 +16,11 @@ from interp.benchmarks import Benchmark
 from interp.errors import InterpError
 from interp.experiment import Sweep
 from interp.models.base import Adapter
-from interp.types import Arm, Effect, Interval, LayerScores, Neurons
+from interp.types import Arm, Comparison, Effect, Interval, LayerScores, Measure, Measured, Neurons
 
-KINDS: dict[str, type] = {k.__name__: k for k in (LayerScores, Effect, Arm, Interval, Sweep, types.Site)}
+KINDS: dict[str, type] = {
+    k.__name__: k for k in (LayerScores, Effect, Arm, Interval, Sweep, types.Site, Measure, Measured, Comparison)
+}
 FILE = "value.json"
 
 

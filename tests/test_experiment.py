@@ -13,6 +13,8 @@ from interp.types import UNRECOGNISABLE, Site
 class PixelJudge:
     """Names cultures by a checksum of the pixels, so that only the pictures decide."""
 
+    name = "pixels"
+
     def __init__(self, labels, digest="pixels"):
         self.labels = tuple(labels)
         self.digest = digest

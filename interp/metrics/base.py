@@ -6,18 +6,17 @@ A metric has a name, a unit, a direction and a digest; it scores pictures in bat
 could not. It never sees more of a sample than it needs: `key` says what that is, for the cache of `measured`.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
+from interp.pictures import Picture as Picture
+from interp.pictures import digest as digest
 from interp.types import Sample
 
-Picture = UInt8[np.ndarray, "height width rgb"]
-"""One picture, RGB. The pictures of one call may differ in size."""
 Direction = Literal["higher", "lower"]
 Caption = Literal["noun_only", "culture_style"]
 """Which caption of a sample a picture is compared with; `noun_only` is what the paper's systems are given."""
@@ -74,12 +73,6 @@ class Metric(Protocol):
     def measure(self, pictures: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
         """Score pictures, each beside the sample that it was made for."""
         ...
-
-
-def digest(picture: Picture) -> str:
-    """SHA-256 over size and RGB values: the same for whatever file holds the picture."""
-    height, width, _ = picture.shape
-    return hashlib.sha256(f"{width}x{height}\0".encode() + np.ascontiguousarray(picture).tobytes()).hexdigest()
 
 
 def caption(sample: Sample, which: Caption, language: Literal["native", "english"] = "native") -> str:

@@ -236,6 +236,19 @@ def noun_fidelity(results: Results) -> str:
     return f"The noun is recognised least often in the arm “{name}”: {percent(scored[lowest])} of pictures."
 
 
+def measures(results: Results) -> str:
+    """What the measures beside CultureVQA say, and how to read them."""
+    if not results.measures:
+        return "The pictures were measured by nothing but the judge."
+    names = listed([m.label for m in results.measures])
+    said = f"The pictures of every arm by {names}."
+    if any("corrected" in m.label for m in results.measures):
+        said += " The corrected share takes out the judge's own errors on real pictures."
+    if any(m.unit == "distance" for m in results.measures):
+        said += " LPIPS is the distance to the sample's reference picture; diversity that among pictures of one prompt."
+    return said
+
+
 def judge(results: Results) -> str:
     """How far the judge itself can be trusted."""
     if results.judge is None:

@@ -36,6 +36,7 @@ SECTIONS: Final = {
     "steer": "Steering",
     "variants": "Other choices",
     "nouns": "The noun",
+    "measures": "Other measures",
     "judge": "The judge",
     "more": "More pictures",
     "paper": "The paper",
@@ -116,6 +117,8 @@ def _figures(results: Results, layer_scores: LayerScores, neurons: Neurons) -> d
         "sweep": figures.sweep(results.sweep),
         "steer": figures.steer(results.steer, results.steer_mean, STEER_GOAL),
     }
+    if results.measures:
+        drawn["measures"] = figures.measures(results.measures)
     if results.neuron_overlap is not None:
         drawn["overlap"] = figures.overlap(results.neuron_overlap)
     if results.sae.density is not None:
@@ -130,10 +133,11 @@ def _page(results: Results, pictures: Mapping[str, Grid], drawn: Mapping[str, Fi
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(folder.joinpath("page.html.j2").read_text(encoding="utf-8"))
     galleries = _galleries(pictures)
+    present = {"more": "more" in galleries, "measures": bool(results.measures)}
     return template.render(
         r=results,
-        css=Markup(folder.joinpath("page.css").read_text(encoding="utf-8") + _faces(pictures)),
-        contents=[(name, title) for name, title in SECTIONS.items() if name != "more" or "more" in galleries],
+        css=Markup(folder.joinpath("page.css").read_text(encoding="utf-8") + faces(pictures)),
+        contents=[(name, title) for name, title in SECTIONS.items() if present.get(name, True)],
         commit=(results.manifest.commit or "none (outside a repository)")[:12],
         say=_sentences(results),
         key_numbers=captions.key_numbers(results),
@@ -146,7 +150,7 @@ def _page(results: Results, pictures: Mapping[str, Grid], drawn: Mapping[str, Fi
     )
 
 
-def _faces(pictures: Mapping[str, Grid]) -> str:
+def faces(pictures: Mapping[str, Grid]) -> str:
     """CSS that carries the shipped fonts of the prompts' languages, so that every script shows on every machine."""
     languages = sorted({row.language for grid in pictures.values() for row in grid.rows})
     found = {language: files("interp.report").joinpath("fonts", f"{language}.woff") for language in languages}
@@ -171,9 +175,9 @@ def _galleries(pictures: Mapping[str, Grid]) -> dict[str, list[dict[str, Any]]]:
 def _sentences(results: Results) -> dict[str, str]:
     """Every computed sentence by the name that the template gives it."""
     simple: tuple[Callable[[Results], str], ...] = (
-        captions.ablate, captions.gap, captions.judge, captions.layers, captions.neurons, captions.noun_fidelity,
-        captions.sae, captions.sizes, captions.steer, captions.sweep, captions.targets, captions.unscored,
-        captions.variants, captions.wake,
+        captions.ablate, captions.gap, captions.judge, captions.layers, captions.measures, captions.neurons,
+        captions.noun_fidelity, captions.sae, captions.sizes, captions.steer, captions.sweep, captions.targets,
+        captions.unscored, captions.variants, captions.wake,
     )  # fmt: skip
     say = {sentence.__name__: sentence(results) for sentence in simple}
     overlap = captions.overlap(results.neuron_overlap) if results.neuron_overlap is not None else ""
@@ -212,6 +216,7 @@ def _tables(results: Results) -> dict[str, Table]:
         "judge": tables.estimates(judged),
         "variants": tables.variants(r.variants),
         "noun_fidelity": tables.estimates(r.noun_fidelity),
+        "measures": tables.measures(r.measures),
         "paper": _beside_the_paper(r),
         "manifest": tables.record(manifest | {"config": r.manifest.config}),
         "certificate": tables.record(r.manifest.certificate or {}),

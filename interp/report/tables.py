@@ -1,19 +1,23 @@
 """Tables with intervals, for the page and for notebooks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
 from markupsafe import Markup, escape
 
+from interp.curation import Census
 from interp.errors import InterpError
 from interp.report.grids import Grid, GridRow
 from interp.report.pictures import inline_png
-from interp.report.results import Contrast, DoseResponse, Estimate, Matrix, Results, Sweep, Variant, curves
+from interp.report.results import Contrast, DoseResponse, Estimate, Matrix, MeasureRow, Results, Sweep, Variant, curves
 from interp.report.text import ARMS, MISSING, interval, listed, number, probability
-from interp.types import Effect, Interval, LayerScores, Neurons, NeuronSet
+from interp.types import Comparison, Effect, Interval, LayerScores, Measured, Neurons, NeuronSet
+
+ARROW = {"higher": "↑", "lower": "↓"}
+"""Which way is better."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,19 @@ def doses(found: Sweep) -> Table:
     return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), marked)
 
 
+def measures(values: Sequence[MeasureRow]) -> Table:
+    """One row an arm, one column a measure."""
+    arms = list(dict.fromkeys(arm for v in values for arm in v.arms))
+    head = ("", *(f"{v.label}, {v.unit} ({ARROW[v.direction]})" for v in values))
+    rows = tuple((arm, *(written(v.arms[arm], v.unit) if arm in v.arms else MISSING for v in values)) for arm in arms)
+    return Table(head, rows)
+
+
+def written(value: Interval | Estimate, unit: str) -> str:
+    """An estimate with its interval, with the digits of its unit."""
+    return interval(Estimate.of(value) if isinstance(value, Interval) else value, 1 if unit == "percent" else 3)
+
+
 def matrix(value: Matrix, digits: int = 1) -> Table:
     """A labelled matrix."""
     rows = tuple((name, *(number(v, digits) for v in row)) for name, row in zip(value.rows, value.values, strict=True))
@@ -209,6 +226,45 @@ def _(value: Neurons) -> str:
                  for c, s in value.sets.items())  # fmt: skip
     heading = f"Latents of {value.sae.site}, d_sae {value.sae.d_sae}, selected on the {value.split} split"
     return _headed(heading, Table(("culture", "latents", "K", "indices, strongest first"), rows))
+
+
+@html.register
+def _(value: Measured) -> str:
+    by = value.measures.items()
+    cultures = list(dict.fromkeys(value.cultures))
+    head = ("", *(f"{n}, {m.unit} ({ARROW[m.direction]})" for n, m in by))
+    every = ("all", *(written(value.overall[n], m.unit) for n, m in by))
+    rows = [(c, *(written(value.per_culture[n][c], m.unit) for n, m in by)) for c in cultures]
+    unscored = {n: i.unscored for n, i in value.overall.items() if i.unscored}
+    told = [f"{len(value.samples)} pictures", f"{value.missing} samples without one" if value.missing else ""]
+    told += [f"{count} unscored by {n}" for n, count in unscored.items()]
+    title = f"{value.system} on {value.benchmark}: {', '.join(t for t in told if t)}"
+    return _headed(title, Table(head, (every, *rows), (0,)))
+
+
+@html.register
+def _(value: Comparison) -> str:
+    by = value.systems[0].measures.items()
+    head = ("", *(f"{n}, {m.unit} ({ARROW[m.direction]})" for n, m in by))
+    rows = tuple((s.system, *(_compared(value, n, s.system, m.unit) for n, m in by)) for s in value.systems)
+    title = f"{len(value.systems[0].samples)} pictures each; differences to {value.reference}, p adjusted by Holm"
+    return _headed(title, Table(head, rows, (0,)))
+
+
+def _compared(value: Comparison, name: str, system: str, unit: str) -> str:
+    own = next(s for s in value.systems if s.system == system)
+    said = written(own.overall[name], unit)
+    if system not in value.difference[name]:
+        return said
+    moved = value.difference[name][system].estimate
+    change = ("+" if moved > 0 else "") + number(moved, 1 if unit == "percent" else 3)
+    return f"{said} ({change}, {probability(value.p[name][system])})"
+
+
+@html.register
+def _(value: Census) -> str:
+    rows = [(c, *(f"{n.get(s, 0):,}" for s in value.splits)) for c, n in value.counts.items()]
+    return _headed(value.name, Table(("culture", *value.splits), tuple(rows)))
 
 
 @html.register

@@ -13,7 +13,8 @@ from interp.errors import InterpError
 from interp.metrics.base import Picture
 from interp.types import UNRECOGNISABLE
 
-LETTERS = string.ascii_uppercase
+LETTERS = string.ascii_uppercase + string.ascii_lowercase
+"""Names of the options: single characters, and so single tokens of every vocabulary looked at."""
 QUESTION = (
     "Which culture does this picture show? Judge by what can be seen: buildings, clothes, food, objects, patterns, "
     "people and places. If nothing in it points to one of them, choose {nothing}.\n\n{options}\n\n"
@@ -41,6 +42,11 @@ class Judge(Protocol):
 
     Answers are kept between runs for a judge that has a `digest`: a string that changes whenever its answers could.
     """
+
+    @property
+    def name(self) -> str:
+        """Short, such as `qwen3-vl`."""
+        ...
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ class PocketJudge:
     """Of the culture and the noun logits, fitted on the detection split."""
     digest: str = ""
     """Of its weights."""
+    name: str = "pocket"
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -4,19 +4,21 @@ from functools import singledispatch
 
 from matplotlib.figure import Figure
 
+from interp.curation import Census
 from interp.errors import InterpError
 from interp.report.figures._effects import ablate, arms, gap, steer, sweep, wake
 from interp.report.figures._grids import grid
 from interp.report.figures._layers import layers
 from interp.report.figures._matrices import confusion, off_target, overlap
+from interp.report.figures._measures import census, comparison, measured, measures
 from interp.report.figures._neurons import density, elbow, wfs
 from interp.report.grids import Grid
 from interp.report.results import Ablate, DoseResponse, Estimate, Gap, Sweep, Wake
-from interp.types import Effect, LayerScores, Neurons
+from interp.types import Comparison, Effect, LayerScores, Measured, Neurons
 
 __all__ = [
-    "ablate", "arms", "confusion", "density", "elbow", "figure", "gap", "grid", "layers", "off_target", "overlap",
-    "steer", "sweep", "wake", "wfs",
+    "ablate", "arms", "census", "comparison", "confusion", "density", "elbow", "figure", "gap", "grid", "layers",
+    "measured", "measures", "off_target", "overlap", "steer", "sweep", "wake", "wfs",
 ]  # fmt: skip
 
 
@@ -51,3 +53,6 @@ figure.register(Gap, gap)
 figure.register(Ablate, ablate)
 figure.register(Wake, wake)
 figure.register(Sweep, sweep)
+figure.register(Census, census)
+figure.register(Comparison, comparison)
+figure.register(Measured, measured)

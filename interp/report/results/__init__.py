@@ -14,6 +14,7 @@ from interp.report.results._parts import (
     Gap,
     Judge,
     Layers,
+    MeasureRow,
     Sae,
     Sizes,
     Sweep,
@@ -25,6 +26,6 @@ from interp.report.results._values import Bounds, Contrast, Estimate, Matrix, Nu
 
 __all__ = [
     "Ablate", "Bounds", "Contrast", "Curve", "Density", "DoseResponse", "Estimate", "Gap", "Judge", "Layers", "Matrix",
-    "Number", "Part", "Results", "Sae", "Sizes", "Sweep", "Target", "Variant", "Wake", "curves", "cut", "indices",
-    "overlap", "ranking",
+    "MeasureRow", "Number", "Part", "Results", "Sae", "Sizes", "Sweep", "Target", "Variant", "Wake", "curves", "cut",
+    "indices", "overlap", "ranking",
 ]  # fmt: skip

@@ -8,7 +8,20 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from interp.errors import InterpError
-from interp.report.results._parts import Ablate, Curve, Gap, Judge, Layers, Sae, Sizes, Sweep, Target, Variant, Wake
+from interp.report.results._parts import (
+    Ablate,
+    Curve,
+    Gap,
+    Judge,
+    Layers,
+    MeasureRow,
+    Sae,
+    Sizes,
+    Sweep,
+    Target,
+    Variant,
+    Wake,
+)
 from interp.report.results._values import Estimate, Matrix, Part
 from interp.store import Manifest, atomic_write_text
 
@@ -42,6 +55,8 @@ class Results(Part):
     neuron_curves: dict[str, Curve] = Field(default_factory=dict)
     neuron_overlap: Matrix | None = None
     """Jaccard index of two cultures' sets."""
+    measures: list[MeasureRow] = Field(default_factory=list)
+    """What the pictures of every arm were measured by (Table 2)."""
     judge: Judge | None = None
     targets: list[Target] = Field(default_factory=list)
     settings: dict[str, Any] = Field(default_factory=dict)

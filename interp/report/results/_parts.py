@@ -275,6 +275,20 @@ class Judge(Part):
     """Pictures by true culture (row) and the judge's answer (column)."""
 
 
+class MeasureRow(Part):
+    """One measure of the pictures of every arm."""
+
+    name: str
+    """As in `interp.metrics.registry`."""
+    label: str
+    """In figures and tables."""
+    unit: str
+    direction: str
+    """`higher` or `lower`: which way is better."""
+    arms: dict[str, Estimate]
+    """Arm → mean, in the unit."""
+
+
 class Target(Part):
     """A promise, and what came of it."""
 

@@ -1,0 +1,84 @@
+"""Draw a benchmark's prompts into a folder, as one system of a comparison; resumes where it stopped."""
+
+from pathlib import Path
+from typing import Any
+
+from interp import capture, experiment, generation, store
+from interp.arms import seed_of, texts
+from interp.benchmarks import Benchmark
+from interp.errors import InterpError
+from interp.interventions import Plan
+from interp.metrics import folder
+from interp.models.base import Adapter
+from interp.types import Neurons
+
+KINDS = ("noun", "cult", "noun_en", "cult_en")
+"""Noun-only and culture-style prompts, native and English."""
+
+
+def draw(
+    model: Adapter,
+    bench: Benchmark,
+    out: Path,
+    split: str = "test",
+    per_culture: int | None = None,
+    prompts: str = "noun",
+    neurons: Neurons | None = None,
+    recipe: dict[str, Any] | None = None,
+    pictures: int = 1,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    progress: bool = True,
+) -> Path:
+    """Draw every sample of a split as `<sample>.png`, or `<sample>-<number>.png` if there are several of each.
+
+    Seeds are those of the experiments: they follow from the sample's name, so all systems share their noise.
+
+    Args:
+        model: the adapter.
+        bench: whose prompts.
+        out: folder; pictures that are there already are kept, if they were drawn with the same settings.
+        split: of the benchmark.
+        per_culture: samples a culture; all if None.
+        prompts: `noun`, `cult`, `noun_en` or `cult_en`.
+        neurons: drive each sample's own culture's set; None to leave the model alone.
+        recipe: intervention, strength, codes; the model's for waking if None.
+        pictures: of each sample.
+        seed: of the first picture; the others follow.
+        steps: of the sampler; the model's if None.
+        guidance: the model's if None; 1 for none.
+        progress: show bars.
+
+    Raises:
+        InterpError: unknown prompts or split, no picture asked, neurons selected on this split, or the folder holds
+            pictures of another run.
+    """
+    if prompts not in KINDS:
+        raise InterpError(f"prompts {prompts!r}; known: {', '.join(KINDS)}")
+    if pictures < 1:
+        raise InterpError(f"{pictures} pictures of each sample asked; ask for at least one")
+    if neurons is not None and neurons.split == split:
+        raise InterpError(f"the neurons were selected on split {split!r}; draw another, such as 'test'")
+    samples = (bench if per_culture is None else bench.subset(split, per_culture, 0)).samples(split)
+    plans = [Plan()] * len(samples)
+    chosen = dict(recipe or model.recipe.get("wake", {"intervention": "amplify", "strength": 6, "codes": "topk"}))
+    if neurons is not None:
+        make = experiment.maker(**chosen)
+        plans = [Plan.of(make(neurons[s.culture])) for s in samples]
+    said = {
+        "model": model.digest, "benchmark": bench.digest, "prompts": prompts, "pictures": pictures, "seed": seed,
+        "steps": steps, "guidance": guidance, "plans": store.sha256_bytes("".join(map(repr, plans)).encode()),
+    }  # fmt: skip
+    journal = store.Journal(out / "drawn.jsonl", said)
+    conditioning = generation.encode(model, texts(samples, prompts), plans, progress=progress)
+    for number in range(pictures):
+        for rows in capture.batches(len(samples), model.images_at_once, f"{out.name} {number}", progress):
+            todo = [i for i in rows if f"{samples[i].id}/{number}" not in journal]
+            if todo:
+                seeds = [seed_of(samples[i].id, seed + number) for i in todo]
+                drawn = generation.render(model, conditioning.rows(todo), seeds, steps, guidance)
+                for i, picture in zip(todo, drawn, strict=True):
+                    folder.write(out, samples[i].id, picture, number if pictures > 1 else None)
+                journal.record_all({f"{samples[i].id}/{number}": True for i in todo})
+    return out

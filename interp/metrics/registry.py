@@ -1,0 +1,158 @@
+"""Metrics by name, for the command line and for scripts.
+
+culture_vqa:pocket                    the pocket judge
+culture_vqa:qwen3-vl:<folder or id>   Qwen3-VL by transformers
+culture_vqa:gemini[:<model>]          Gemini; key in GEMINI_API_KEY
+culture_vqa:openai:<model>@<url>      an OpenAI-compatible endpoint; key in OPENAI_API_KEY
+clipscore:pocket-clip                 cosine of picture and noun-only caption; `+culture_style` for the other one
+clipscore:<folder or id>              a CLIP, or open_clip's xlm-roberta ViT-H
+image_reward[:<folder or id>]         ImageReward
+lpips[:vgg]                           distance to the reference picture, by AlexNet or VGG
+diversity[:vgg]                       distance among the pictures of one sample
+"""
+
+from collections.abc import Callable, Sequence
+from typing import get_args
+
+import numpy as np
+
+from interp.benchmarks import Benchmark
+from interp.errors import InterpError
+from interp.metrics.base import Caption, Metric, Picture
+from interp.metrics.culture_vqa import CultureVqa
+from interp.metrics.judges.base import Judge
+from interp.types import UNRECOGNISABLE, Sample
+
+REWARD = "THUDM/ImageReward"
+GEMINI = "gemini-2.5-flash"
+POCKET = ("culture_vqa:pocket", "clipscore:pocket-clip", "lpips")
+"""What the benchmark `pocket` is measured by if nothing is named."""
+
+
+def metrics(names: Sequence[str | Metric] | None, bench: Benchmark) -> list[Metric]:
+    """The metrics that are named, made for a benchmark.
+
+    Args:
+        names: as above, or metrics themselves; None for those that ship for the benchmark.
+        bench: gives the label set and the reference pictures.
+
+    Raises:
+        InterpError: an unknown name, or no metric ships for the benchmark and none is named.
+    """
+    if names is None:
+        if not is_pocket(bench):
+            raise InterpError(f"no metric ships for benchmark {bench.name!r}; name some: {', '.join(_MAKERS)}")
+        names = POCKET
+    return [metric(n, bench) if isinstance(n, str) else n for n in names]
+
+
+def is_pocket(bench: Benchmark) -> bool:
+    """Whether a benchmark is of the pocket world, which the shipped judge and tower know."""
+    return bench.name.startswith("pocket")
+
+
+def metric(name: str, bench: Benchmark) -> Metric:
+    """One metric by its name.
+
+    Raises:
+        InterpError: unknown, with the known ones.
+    """
+    kind, _, given = name.partition(":")
+    if kind not in _MAKERS:
+        raise InterpError(f"unknown metric {name!r}; known: {', '.join(_MAKERS)}")
+    return _MAKERS[kind](given, bench)
+
+
+def judge(name: str, labels: Sequence[str]) -> Judge:
+    """A judge by its name.
+
+    Args:
+        name: `pocket`, `qwen3-vl:<folder or id>`, `gemini[:<model>]`, `openai:<model>@<url>`.
+        labels: the cultures; Unrecognisable is added.
+
+    Raises:
+        InterpError: unknown, with the known ones.
+    """
+    options = (*(label for label in labels if label != UNRECOGNISABLE), UNRECOGNISABLE)
+    kind, _, given = name.partition(":")
+    if kind == "pocket":
+        from interp.metrics.judges.pocket import load_judge
+
+        return load_judge()
+    if kind == "qwen3-vl":
+        from interp.metrics.judges import qwen3_vl
+
+        return qwen3_vl.load(_needed(name, given, "qwen3-vl:<folder or hub id>"), options)
+    if kind == "gemini":
+        from interp.metrics.judges.gemini import GeminiJudge
+
+        return GeminiJudge(labels=options, model=given or GEMINI)
+    if kind == "openai":
+        from interp.metrics.judges.openai import OpenAiJudge
+
+        model, _, url = _needed(name, given, "openai:<model>@<url>").partition("@")
+        return OpenAiJudge(labels=options, model=model, base_url=_needed(name, url, "openai:<model>@<url>"))
+    raise InterpError(f"unknown judge {name!r}; known: pocket, qwen3-vl, gemini, openai")
+
+
+def _needed(name: str, given: str, form: str) -> str:
+    if not given:
+        raise InterpError(f"{name!r} lacks a part; write {form}")
+    return given
+
+
+def _culture_vqa(given: str, bench: Benchmark) -> Metric:
+    name = given or ("pocket" if is_pocket(bench) else "")
+    chosen = judge(_needed("culture_vqa", name, "culture_vqa:<judge>"), bench.cultures)
+    if name == "pocket":
+        from interp.metrics.judges.pocket import PocketJudge
+
+        return CultureVqa(chosen, np.array(PocketJudge.card()["confusion"], dtype=float))
+    return CultureVqa(chosen)
+
+
+def _clipscore(given: str, bench: Benchmark) -> Metric:
+    from interp.metrics.clipscore import ClipScore
+    from interp.metrics.towers import load_tower
+
+    name, _, which = given.partition("+")
+    if which and which not in get_args(Caption):
+        raise InterpError(f"unknown caption {which!r}; known: {', '.join(get_args(Caption))}")
+    form = "clipscore:pocket-clip or clipscore:<folder or hub id>"
+    if _needed("clipscore", name, form) == "pocket-clip":
+        from interp.metrics.pocket_clip import load_pocket_clip
+
+        return ClipScore(load_pocket_clip(), which or "noun_only")  # type: ignore[arg-type]
+    return ClipScore(load_tower(name), which or "noun_only")  # type: ignore[arg-type]
+
+
+def _image_reward(given: str, bench: Benchmark) -> Metric:
+    from interp.metrics.image_reward import ImageReward
+
+    return ImageReward.load(given or REWARD)
+
+
+def _lpips(given: str, bench: Benchmark) -> Metric:
+    from interp.metrics.lpips import Lpips
+
+    return Lpips(reference(bench), net=given or "alex")  # type: ignore[arg-type]
+
+
+def _diversity(given: str, bench: Benchmark) -> Metric:
+    from interp.metrics.diversity import Diversity
+
+    return Diversity(net=given or "alex")  # type: ignore[arg-type]
+
+
+def reference(bench: Benchmark) -> Callable[[Sample], Picture]:
+    """What gives the reference picture of a sample."""
+    return lambda sample: np.asarray(bench.image(sample))
+
+
+_MAKERS: dict[str, Callable[[str, Benchmark], Metric]] = {
+    "culture_vqa": _culture_vqa,
+    "clipscore": _clipscore,
+    "image_reward": _image_reward,
+    "lpips": _lpips,
+    "diversity": _diversity,
+}

@@ -1,0 +1,135 @@
+"""curation and `interp bench`: counts, new splits, data cards, sub-regions, near-duplicates."""
+
+import io
+import json
+import shutil
+from collections import Counter
+
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from interp import InterpError, benchmarks, curation, tables
+from interp.cli import app
+from interp.report.figures import figure
+from interp.report.tables import html
+from interp.schema import Card
+
+
+@pytest.fixture
+def folder(small_bench, tmp_path):
+    """A benchmark that may be changed."""
+    return shutil.copytree(small_bench.folder, tmp_path / "bench")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["bench", *map(str, arguments)])
+
+
+def _card(folder, **changes):
+    path = folder / "benchmark.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes), encoding="utf-8")
+
+
+def test_the_census_counts_every_row(small_bench):
+    found = curation.census(small_bench.folder)
+    rows = small_bench.rows
+    assert {c: dict(n) for c, n in found.counts.items()} == {
+        c: dict(Counter(s.split for s in rows if s.culture == c)) for c in small_bench.cultures
+    }
+    assert found.languages == dict(Counter(s.language for s in rows))
+    assert found.categories == dict(Counter(s.category for s in rows))
+    own = sorted(len(s.native.noun.text) for s in rows if s.language == "th")
+    assert found.lengths["th"]["noun_only"] == (own[len(own) // 2 - 1] + own[len(own) // 2]) / 2
+    assert "360 samples" in repr(found) and "Japan" in html(found) and figure(found).axes
+
+
+def test_a_new_split_keeps_rows_and_pictures(small_bench, tmp_path):
+    new = curation.resplit(small_bench.folder, tmp_path / "new", (5, 3, 2), seed=3)
+    assert {s.id: s.native for s in new.rows} == {s.id: s.native for s in small_bench.rows}
+    assert new.card.digests["images"] == small_bench.card.digests["images"]
+    assert new.card.digests["samples"] != small_bench.card.digests["samples"]
+    again = curation.resplit(small_bench.folder, tmp_path / "again", (5, 3, 2), seed=3)
+    assert [s.split for s in again.rows] == [s.split for s in new.rows]
+    other = curation.resplit(small_bench.folder, tmp_path / "other", (5, 3, 2), seed=4)
+    assert [s.split for s in other.rows] != [s.split for s in new.rows]
+    assert not [f for f in benchmarks.validate(tmp_path / "new") if f.level == "error"]
+    with pytest.raises(InterpError, match="exists"):
+        curation.resplit(small_bench.folder, tmp_path / "new")
+
+
+def test_the_data_card_is_what_hubs_read(folder):
+    text = curation.write_data_card(folder).read_text(encoding="utf-8")
+    _, header, body = text.split("---\n", 2)
+    found = yaml.safe_load(header)
+    assert found["license"] == "CC-BY-4.0" and "th" in found["language"] and "en" in found["language"]
+    assert "360 pictures" in body and "| Japan | 8 | 8 | 8 |" in body
+    assert json.loads((folder / "benchmark.json").read_text())["digests"]["images"] in body
+
+
+def test_sub_regions_belong_to_a_culture(folder):
+    rows = tables.read(tables.find(folder))
+    for row in rows:
+        if row["culture"] == "Spain" and row["id"].endswith("-1"):
+            row["culture"] = "Galicia"
+    (folder / "samples.parquet").unlink()
+    (folder / "samples.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    labels = json.loads((folder / "benchmark.json").read_text())["labels"]
+    _card(folder, labels=[*labels, "Galicia"], parents={"Galicia": "Spain"}, digests={})
+    bench = benchmarks.load(folder)
+    assert Counter(s.culture for s in bench.rows)["Galicia"] == 12
+    coarse = bench.coarse()
+    assert coarse.cultures == tuple(labels) and Counter(s.culture for s in coarse.rows)["Spain"] == 24
+    for wrong, said in (
+        ({"Galicia": "Mars"}, "Mars not among"),
+        ({"Galicia": "Spain", "Spain": "Italy"}, "one level"),
+    ):
+        _card(folder, parents=wrong)
+        with pytest.raises(InterpError, match=said):
+            benchmarks.load(folder)
+
+
+def test_forty_labels_are_data(small_bench):
+    card = json.loads(small_bench.card.model_dump_json())
+    more = Card.model_validate(card | {"labels": [*card["labels"], *(f"Region {n}" for n in range(25))]})
+    assert len(more.labels) == 40
+
+
+def test_a_reworked_picture_in_another_split_is_a_leak(folder):
+    bench = benchmarks.load(folder)
+    source = next(s for s in bench.rows if s.split == "train")
+    target = next(s for s in bench.rows if s.split == "test" and s.culture != source.culture)
+    file = io.BytesIO()
+    bench.image(source).resize((90, 90)).save(file, "JPEG", quality=80)
+    Image.open(file).save(folder / target.image)
+    _card(folder, digests={})
+    errors = [str(f) for f in benchmarks.validate(folder) if f.level == "error"]
+    assert [e for e in errors if f"{target.id} of test looks the same as {source.id} of train" in e]
+    done = run("validate", folder)
+    assert done.exit_code == 2 and "looks the same as" in done.stdout
+
+
+def test_what_is_odd_is_told_and_does_not_fail(folder):
+    _card(folder, image_licence=None)
+    rows = tables.read(tables.find(folder))
+    rows[3]["noun_only"] = "\u200f" + rows[3]["noun_only"]
+    (folder / "samples.parquet").unlink()
+    (folder / "samples.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    _card(folder, digests={}, image_licence=None)
+    done = run("validate", folder)
+    assert done.exit_code == 0, done.stdout
+    assert "marks of direction (U+200F)" in done.stdout and "image_licence" in done.stdout
+    assert "and 343 more" in done.stdout and "in order" in done.stdout
+
+
+def test_the_commands(folder, tmp_path):
+    stats = run("stats", folder, "--out", tmp_path / "figures")
+    assert stats.exit_code == 0 and "360 samples" in stats.stdout and (tmp_path / "figures" / "census.png").is_file()
+    split = run("split", folder, "--out", tmp_path / "new", "--shares", "6:2:2")
+    assert split.exit_code == 0 and "pocket-small" in split.stdout
+    assert run("card", folder).exit_code == 0 and (folder / "README.md").is_file()
+    wrong = run("split", folder, "--out", tmp_path / "x", "--shares", "7:2")
+    assert isinstance(wrong.exception, InterpError) and not (tmp_path / "x").exists()
+    missing = run("validate", tmp_path / "none")
+    assert missing.exit_code == 2
