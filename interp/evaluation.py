@@ -1,11 +1,13 @@
 """Measure the pictures of any system beside a benchmark, and put several systems side by side (Table 2, Figure 8)."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from interp import stats
 from interp.benchmarks import Benchmark
@@ -13,6 +15,7 @@ from interp.errors import InterpError
 from interp.metrics import culture_vqa, folder, registry
 from interp.metrics.base import Metric, Picture, Scores
 from interp.metrics.culture_vqa import CultureVqa
+from interp.metrics.judges.base import Priced
 from interp.metrics.measured import measure as run
 from interp.pictures import read
 from interp.types import UNRECOGNISABLE, Comparison, Interval, Measure, Measured, Sample
@@ -67,7 +70,12 @@ def measure(
     name = system or (
         str(images) if images == REFERENCE else Path(images).name if isinstance(images, str | Path) else ""
     )
+    if progress:
+        for metric in chosen:
+            _announce(metric, shelf.pictures)
     found = run(chosen, shelf.pictures, shelf.samples, cache, progress)
+    if progress:
+        _tell_unscored(chosen)
     return _summary(name or "pictures", bench, chosen, shelf, found, split)
 
 
@@ -91,6 +99,22 @@ def _shelf(images: Images, bench: Benchmark, split: str) -> _Shelf:
     own = [samples[n] for n in names]
     missing = len(samples) - len(set(names))
     return _Shelf(pictures, own, _numbers(names), missing)
+
+
+def _announce(metric: Metric, pictures: Sequence[Picture]) -> None:
+    """Say what a judge behind a server will about cost, before anything is sent."""
+    judge = getattr(metric, "judge", None)
+    if isinstance(judge, Priced):
+        tqdm.write(f"{metric.name}: {judge.estimate(pictures)}", file=sys.stderr)
+
+
+def _tell_unscored(metrics: Sequence[Metric]) -> None:
+    """Say why pictures are without an answer."""
+    for metric in metrics:
+        judge = getattr(metric, "judge", None)
+        if isinstance(judge, Priced) and judge.unscored:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in judge.unscored.most_common())
+            tqdm.write(f"{metric.name}, unscored: {reasons}", file=sys.stderr)
 
 
 def _numbers(names: Sequence[str]) -> tuple[int, ...]:

@@ -14,8 +14,8 @@ from scipy import fft
 from interp.errors import InterpError
 from interp.store import atomic_write_bytes
 
-Picture = UInt8[np.ndarray, "height width rgb"]
-"""One picture, RGB."""
+Picture = UInt8[np.ndarray, "_ _ rgb"]
+"""One picture, height × width × RGB; sizes are not bound, so that pictures of one call may differ."""
 SIDE, BITS = 32, 8
 """Of the perceptual hash: pixels a side that are transformed, and frequencies a side that are kept."""
 NEAR = 4

@@ -75,6 +75,7 @@ def judge(name: str, labels: Sequence[str]) -> Judge:
     """
     options = (*(label for label in labels if label != UNRECOGNISABLE), UNRECOGNISABLE)
     kind, _, given = name.partition(":")
+    given, _, price = given.partition("?price=")
     if kind == "pocket":
         from interp.metrics.judges.pocket import load_judge
 
@@ -86,13 +87,26 @@ def judge(name: str, labels: Sequence[str]) -> Judge:
     if kind == "gemini":
         from interp.metrics.judges.gemini import GeminiJudge
 
-        return GeminiJudge(labels=options, model=given or GEMINI)
+        return GeminiJudge(labels=options, model=given or GEMINI, price=_price(price))
     if kind == "openai":
         from interp.metrics.judges.openai import OpenAiJudge
 
         model, _, url = _needed(name, given, "openai:<model>@<url>").partition("@")
-        return OpenAiJudge(labels=options, model=model, base_url=_needed(name, url, "openai:<model>@<url>"))
+        address = _needed(name, url, "openai:<model>@<url>")
+        return OpenAiJudge(labels=options, model=model, base_url=address, price=_price(price))
     raise InterpError(f"unknown judge {name!r}; known: pocket, qwen3-vl, gemini, openai")
+
+
+def _price(text: str) -> tuple[float, float] | None:
+    """USD a million tokens in and out; None where nothing is given."""
+    if not text:
+        return None
+    parts = text.split("/")
+    try:
+        into, out = map(float, parts)
+    except ValueError:
+        raise InterpError(f"price {text!r}; write <in>/<out> in USD a million tokens, such as 0.30/2.50") from None
+    return into, out
 
 
 def _needed(name: str, given: str, form: str) -> str:

@@ -2,6 +2,7 @@
 
 import string
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -60,6 +61,20 @@ class Judge(Protocol):
             pictures: they may differ in size.
             items: the sample of each: the order of the options follows from it.
         """
+        ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A judge that is paid for by the question."""
+
+    @property
+    def unscored(self) -> Counter[str]:
+        """Pictures without an answer so far, by reason."""
+        ...
+
+    def estimate(self, pictures: Sequence[Picture]) -> object:
+        """What asking about pictures will about cost, as a record that says it."""
         ...
 
 

@@ -1,0 +1,195 @@
+"""A judge behind any OpenAI-compatible endpoint for chat completions that reads pictures."""
+
+import base64
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from interp.errors import InterpError
+from interp.metrics.base import Picture
+from interp.metrics.judges import remote
+from interp.metrics.judges.base import LETTERS, Verdicts, question, rotated
+from interp.metrics.judges.remote import Estimate
+from interp.metrics.judges.sender import Answer, Busy, Sender
+
+if TYPE_CHECKING:
+    import httpx2
+
+OPENAI = "https://api.openai.com/v1"
+LONGEST_ANSWER = 8
+"""Tokens: a letter in brackets has three."""
+PICTURE_REFUSED = ("content_filter", "content_policy_violation")
+"""Codes of an error 400 that refuses one picture and not the request's form."""
+NO_MONEY = "insufficient_quota"
+"""Code of an error 429 that no waiting ends."""
+
+
+class _Likely(BaseModel):
+    token: str
+    logprob: float
+
+
+class _Token(BaseModel):
+    token: str
+    top_logprobs: list[_Likely] = []
+
+
+class _Logprobs(BaseModel):
+    content: list[_Token] | None = None
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Reply(BaseModel):
+    choices: list[_Choice] = Field(min_length=1)
+
+
+class _Problem(BaseModel):
+    message: str = ""
+    code: str | int | None = None
+
+
+class _Refusal(BaseModel):
+    error: _Problem
+
+
+@dataclass(frozen=True)
+class OpenAiJudge:
+    """Asks a model for the letter of one option, at temperature 0."""
+
+    labels: tuple[str, ...]
+    model: str
+    base_url: str = OPENAI
+    """The part of the address before /chat/completions."""
+    key_variable: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key; may be unset for servers other than OpenAI's."""
+    logprobs: int = 0
+    """Most likely tokens to ask for beside the answer, 20 at OpenAI; 0 gives no probabilities. A letter that is not
+    among them has probability 0."""
+    limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the server calls the limit of the answer's length; newer models of OpenAI take only the second."""
+    price: tuple[float, float] | None = None
+    """USD a million tokens in and out."""
+    sender: Sender = field(default_factory=Sender, compare=False)
+    unscored: Counter[str] = field(default_factory=Counter, init=False, compare=False)
+    """Pictures without an answer so far, by reason."""
+
+    def __post_init__(self) -> None:
+        remote.check_labels(self.labels)
+        remote.address(self.base_url)
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self.model
+
+    @property
+    def digest(self) -> str:
+        """Of the question, the labels, the model's name, the address and the settings; the server's weights can change
+        under it."""
+        where = remote.address(self.base_url)
+        return remote.digest(self.labels, system="openai", model=self.model, base_url=where, settings=self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        asked = {"logprobs": True, "top_logprobs": self.logprobs} if self.logprobs else {}
+        return {"temperature": 0, self.limit_name: LONGEST_ANSWER, **asked}
+
+    def estimate(self, pictures: Sequence[Picture]) -> Estimate:
+        """What asking about them will about cost."""
+        return remote.estimate(pictures, self.labels, picture_tokens, "pictures as GPT-4o counts them", self.price)
+
+    def __call__(self, pictures: Sequence[Picture], items: Sequence[str]) -> Verdicts:
+        """Ask about every picture.
+
+        Raises:
+            InterpError: no key for OpenAI, or the server refuses the requests.
+        """
+        import httpx2
+
+        where, secret = remote.address(self.base_url), self._key()
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        with httpx2.Client(headers=headers, timeout=self.sender.timeout) as client:
+            send = partial(self._send, client, f"{where}/chat/completions", secret)
+            asked = [partial(send, p, rotated(self.labels, i)) for p, i in zip(pictures, items, strict=True)]
+            answers = self.sender.each(asked)
+        return remote.verdicts(self.labels, items, answers, self.unscored)
+
+    def _key(self) -> str:
+        if remote.address(self.base_url) == OPENAI or os.environ.get(self.key_variable):
+            return remote.key(self.key_variable)
+        return ""
+
+    def _send(self, client: "httpx2.Client", url: str, secret: str, picture: Picture, options: Sequence[str]) -> Answer:
+        """Ask once."""
+        data = base64.b64encode(remote.png(picture)).decode()
+        content = [
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+            {"type": "text", "text": question(options)},
+        ]
+        body = {"model": self.model, "messages": [{"role": "user", "content": content}], **self._settings()}
+        with remote.transport():
+            response = client.post(url, json=body)
+        return self._read(response) if response.is_success else self._refused(response, secret)
+
+    def _read(self, response: "httpx2.Response") -> Answer:
+        try:
+            choice = _Reply.model_validate_json(response.content).choices[0]
+        except ValidationError:
+            raise Busy("malformed reply") from None
+        if choice.message.refusal:
+            return Answer(unanswered="refused")
+        if choice.finish_reason not in ("stop", None):
+            return Answer(unanswered=f"finish_reason {choice.finish_reason}")
+        text = choice.message.content or ""
+        return Answer(text, chances=_chances(choice.logprobs, remote.letter(text, len(self.labels))))
+
+    def _refused(self, response: "httpx2.Response", secret: str) -> Answer:
+        try:
+            problem = _Refusal.model_validate_json(response.content).error
+        except ValidationError:
+            problem = _Problem(message=response.text)
+        if response.status_code == 400 and problem.code in PICTURE_REFUSED:
+            return Answer(unanswered=f"refused ({problem.code})")
+        system = f"{self.model} at {remote.address(self.base_url)}"
+        if problem.code == NO_MONEY:
+            raise InterpError(f"{system} answers no more: the account's quota is used up; raise it and measure again")
+        after = remote.retry_after(response.headers.get("retry-after"), self.sender.clock)
+        raise remote.failure(system, response.status_code, problem.message, secret, after)
+
+
+def _chances(logprobs: _Logprobs | None, given: str) -> dict[str, float]:
+    """Probability by letter at the token that was the answer; empty where the server gave none."""
+    tokens = (logprobs.content if logprobs else None) or []
+    at = next((t for t in tokens if given and t.token.strip() == given), None)
+    out: Counter[str] = Counter()
+    for likely in at.top_logprobs if at else []:
+        if (own := likely.token.strip()) and len(own) == 1 and own in LETTERS:
+            out[own] += math.exp(likely.logprob)  # pyright: ignore[reportArgumentType]
+    return dict(out)
+
+
+def picture_tokens(width: int, height: int) -> int:
+    """Tokens of a picture as OpenAI's documents count them for GPT-4o at high detail.
+
+    Scaled down into 2048 × 2048, then to a short side of 768, then 85 and 170 for every 512 × 512 tile. Other models
+    and servers count otherwise.
+    """
+    scale = min(1.0, 2048 / max(width, height))
+    scale *= min(1.0, 768 / (scale * min(width, height)))
+    tiles = math.ceil(round(width * scale) / 512) * math.ceil(round(height * scale) / 512)
+    return 85 + 170 * tiles

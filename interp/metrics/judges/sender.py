@@ -1,0 +1,148 @@
+"""Sends questions to a server: from a few threads, at one pace, again where it was busy. Knows nothing of judges."""
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from interp.errors import InterpError
+
+
+class Busy(Exception):
+    """No answer this time; another attempt may get one."""
+
+    def __init__(self, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+        """Seconds to wait that the server asked for."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one question."""
+
+    text: str = ""
+    """As the model wrote it."""
+    unanswered: str = ""
+    """Why there is no text to read."""
+    chances: Mapping[str, float] = field(default_factory=dict)
+    """Probability by letter, where the server gives it."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time, as the sender sees it."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    wall: Callable[[], float] = time.time
+    """Seconds since 1970, for a Retry-After that is a date."""
+    jitter: Callable[[], float] = random.random
+    """In [0, 1): spreads the retries of several threads."""
+
+
+@dataclass(eq=False)
+class Sender:
+    """Sends questions from a few threads, at one pace for all, and again where the server was busy."""
+
+    a_minute: float = 60.0
+    """Requests a minute at most, retries among them."""
+    threads: int = 4
+    attempts: int = 6
+    """Of one question, at most."""
+    timeout: float = 60.0
+    """Seconds that one attempt may take."""
+    first_wait: float = 1.0
+    """Seconds before the second attempt, up to as much again at random; doubled for each further one."""
+    longest_wait: float = 120.0
+    """Seconds; a server that asks for more is not asked again for this picture."""
+    lost_in_a_row: int = 10
+    """Questions that may go unanswered by the server one after another before the run stops."""
+    clock: Clock = field(default_factory=Clock, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _next: float = field(default=-math.inf, init=False, repr=False)
+    _lost: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        least = {"a_minute": self.a_minute, "threads": self.threads, "attempts": self.attempts, "timeout": self.timeout}
+        if wrong := [name for name, value in least.items() if value <= 0]:
+            raise InterpError(f"{wrong[0]}={least[wrong[0]]}: must be above 0")
+
+    def each(self, questions: Sequence[Callable[[], Answer]]) -> list[Answer]:
+        """An answer to every question, in their order.
+
+        Raises:
+            InterpError: the server refused one for good, or answered none of `lost_in_a_row`; the rest is not sent.
+        """
+        stop = threading.Event()
+
+        def one(send: Callable[[], Answer]) -> Answer:
+            try:
+                return self.ask(send, stop)
+            except BaseException:
+                stop.set()
+                raise
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            running = [pool.submit(one, q) for q in questions]
+            try:
+                return [r.result() for r in running]
+            except BaseException:
+                stop.set()
+                raise
+
+    def ask(self, send: Callable[[], Answer], stop: threading.Event | None = None) -> Answer:
+        """The answer to one question.
+
+        Args:
+            send: asks once; raises `Busy` where another attempt may help.
+            stop: once set, nothing more is sent.
+        """
+        reason = ""
+        for attempt in range(self.attempts):
+            self._take_turn()
+            if stop is not None and stop.is_set():
+                return Answer(unanswered="stopped")
+            try:
+                answer = send()
+            except Busy as busy:
+                reason = busy.reason
+                if attempt + 1 == self.attempts or (busy.after or 0) > self.longest_wait:
+                    break
+                self._wait(attempt, busy.after)
+            else:
+                self._count(lost=False)
+                return answer
+        self._count(lost=True, reason=reason)
+        return Answer(unanswered=reason)
+
+    def _take_turn(self) -> None:
+        with self._lock:
+            now = self.clock.now()
+            turn = max(now, self._next)
+            self._next = turn + 60 / self.a_minute
+        if turn > now:
+            self.clock.sleep(turn - now)
+
+    def _wait(self, attempt: int, after: float | None) -> None:
+        """Wait before the next attempt; where the server named a time, all threads wait."""
+        if after is not None:
+            with self._lock:
+                self._next = max(self._next, self.clock.now() + after)
+            return
+        self.clock.sleep(min(self.first_wait * 2**attempt * (1 + self.clock.jitter()), self.longest_wait))
+
+    def _count(self, lost: bool, reason: str = "") -> None:
+        with self._lock:
+            self._lost = self._lost + 1 if lost else 0
+            stop = self._lost >= self.lost_in_a_row
+            self._lost = 0 if stop else self._lost
+        if stop:
+            raise InterpError(
+                f"the server answered none of {self.lost_in_a_row} questions in a row, the last after "
+                f"{self.attempts} attempts ({reason}); measure again later to go on, or with fewer requests a minute"
+            )
