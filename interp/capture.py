@@ -51,6 +51,7 @@ def forward(
     attention: Sequence[int] = (),
     encoder: str = "text_encoder",
     to_end: bool = True,
+    gradient: bool = False,
 ) -> Forward:
     """One pass through one encoder.
 
@@ -62,6 +63,7 @@ def forward(
         attention: layers whose head-averaged attention to keep.
         encoder: which encoder.
         to_end: whether to run to the end and give the states; else stop after the last layer needed.
+        gradient: keep what is needed to differentiate the states by what the edits hold.
 
     Raises:
         InterpError: a layer does not exist or cannot affect the image.
@@ -78,7 +80,7 @@ def forward(
     edges: dict[int, Any] = {}
     output: Any = None
     penultimate: Any = None
-    with torch.no_grad(), at.envoy.trace(**at.inputs(tokens)) as tracer:
+    with torch.set_grad_enabled(gradient), at.envoy.trace(**at.inputs(tokens)) as tracer:
         for layer in plan.layers:
             z_site, resid_site = Site(layer, "z", encoder), Site(layer, "resid", encoder)
             if layer in plan.edges:
@@ -154,8 +156,20 @@ def tokenise(model: Adapter, texts: Sequence[str]) -> dict[str, Tokens]:
     return {name: encoder.tokenise(texts) for name, encoder in model.encoders.items()}
 
 
-def condition(model: Adapter, tokens: Mapping[str, Tokens], edits: Mapping[Site, Edit] | None = None) -> Conditioning:
-    """The conditioning of one batch: every encoder once, those without edits untouched and without a trace."""
+def condition(
+    model: Adapter,
+    tokens: Mapping[str, Tokens],
+    edits: Mapping[Site, Edit] | None = None,
+    gradient: bool = False,
+) -> Conditioning:
+    """The conditioning of one batch: every encoder once, those without edits untouched and without a trace.
+
+    Args:
+        model: the adapter.
+        tokens: of every encoder.
+        edits: site → edit.
+        gradient: as in `forward`.
+    """
     by_encoder: dict[str, dict[Site, Edit]] = {}
     for site, edit in (edits or {}).items():
         model.check_layer(site.layer, site.encoder)
@@ -163,10 +177,11 @@ def condition(model: Adapter, tokens: Mapping[str, Tokens], edits: Mapping[Site,
     states = {}
     for name, encoder in model.encoders.items():
         if name in by_encoder:
-            states[name] = forward(model, tokens[name], edits=by_encoder[name], encoder=name).states
+            states[name] = forward(model, tokens[name], edits=by_encoder[name], encoder=name, gradient=gradient).states
         else:
             states[name] = encoder(tokens[name])
-    return model.condition(states, tokens)
+    with torch.set_grad_enabled(gradient):
+        return model.condition(states, tokens)
 
 
 def encode(

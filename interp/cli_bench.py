@@ -73,3 +73,70 @@ def card(folder: Folder) -> None:
         typer.echo(curation.data_card(folder))
     else:
         typer.echo(curation.write_data_card(folder))
+
+
+Pairs = list[str] | None
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        str, typer.Argument(help="cube, cure, ccub, world_cuisines, cultural_vqa, … (docs/importers.md)")
+    ],
+    path: Annotated[Path, typer.Argument(help="its file or folder, as downloaded")],
+    out: New,
+    seed: Annotated[int, typer.Option(help="of the split into train, test and detection")] = 0,
+    name: Annotated[str | None, typer.Option(help="of the benchmark")] = None,
+    licence: Annotated[str | None, typer.Option(help="of the data, where the source does not say")] = None,
+    labels: Annotated[str, typer.Option(help="default: the 15 cultures; all: every country is one")] = "default",
+    captions: Annotated[str, typer.Option(help="native, or english in both")] = "native",
+    images: Annotated[Path | None, typer.Option(help="your pictures, for a source that has none")] = None,
+    place: Annotated[Pairs, typer.Option(help="SOURCE'S WORD=CULTURE; repeat for several")] = None,
+    column: Annotated[Pairs, typer.Option(help="OUR COLUMN=SOURCE'S; repeat for several")] = None,
+    part: Annotated[str | None, typer.Option(help="which split of a data set with several")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="CulturalVQA: the file with the answers")] = None,
+    side: Annotated[int | None, typer.Option(help="longest side of the pictures in pixels")] = None,
+) -> None:
+    """Bring a published data set into CultureBench format; all of it, or nothing. Nothing is downloaded."""
+    from interp import importers
+
+    given = {
+        "seed": seed, "name": name, "licence": licence, "labels": labels, "captions": captions, "images": images,
+        "places": _pairs("place", place), "columns": _pairs("column", column), "part": part,
+        "annotations": annotations, "side": side,
+    }  # fmt: skip
+    typer.echo(str(importers.run(source, path, out, **given)))
+
+
+def _pairs(option: str, given: Pairs) -> dict[str, str]:
+    parts = [pair.partition("=") for pair in given or []]
+    if wrong := ["".join(p) for p in parts if not (p[0] and p[2])]:
+        raise InterpError(f"--{option} {wrong[0]!r}; write A=B")
+    return {a: b for a, _, b in parts}
+
+
+@app.command()
+def reliability(
+    folder: Folder,
+    judge: Annotated[str, typer.Option(help="pocket, qwen3-vl:<folder>, gemini, openai:<model>@<url>")] = "pocket",
+    split: str = "test",
+    answers: Annotated[Path | None, typer.Option(help="answers of people (docs/annotations.md)")] = None,
+    questions: Annotated[Path | None, typer.Option(help="write the questions of the four-image task here")] = None,
+    seed: Annotated[int, typer.Option(help="of the four-image task")] = 0,
+) -> None:
+    """A judge on real pictures: the four-image and the 16-way task, and its agreement with people (Table 4)."""
+    import numpy as np
+
+    from interp import benchmarks
+    from interp.metrics import registry
+    from interp.metrics import reliability as task
+
+    bench = benchmarks.load(folder)
+    samples = bench.samples(split)
+    asked = task.four_image_task(samples, seed)
+    if questions is not None:
+        task.write_questions(questions, asked)
+    named = registry.judge(judge, bench.cultures)
+    people = task.read_annotations(answers, samples, named.labels, asked) if answers else ()
+    found = task.reliability(named, samples, lambda s: np.asarray(bench.image(s)), asked, people)
+    typer.echo(str(found))

@@ -1,4 +1,4 @@
-"""Edits of SAE latents as values: `Mask`, `Amplify`, `Steer`, composed by `+` into a `Plan`.
+"""Edits as values: `Mask`, `Amplify` and `Steer` of SAE latents, `Enhance` of a layer, composed by `+` into a `Plan`.
 
 An intervention is a frozen dataclass with one pure method on features. It knows no model and no hook: `Plan.edits()`
 gives what `capture.forward` applies. Every edit keeps the SAE's error term, F + (dec(Z') − dec(Z)), so that a strength
@@ -9,12 +9,14 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp import enhancer as enhancers
 from interp import sae as saes
 from interp.capture import Edit
 from interp.errors import InterpError
@@ -48,8 +50,31 @@ class _Composable:
         return Plan((*Plan.of(self), *Plan.of(other)))  # type: ignore[arg-type]
 
 
+class _OnLatents(_Composable):
+    """What all edits of SAE latents share."""
+
+    neurons: NeuronSet
+
+    @property
+    def site(self) -> Site:
+        """Where it acts."""
+        return self.neurons.sae.site
+
+    def check(self, encoder_digest: str) -> None:
+        """Refuse another model's SAE."""
+        saes.check_model(self.neurons.sae, encoder_digest)
+
+    def act(self, features: Features) -> Features:
+        """Apply it with its SAE."""
+        return self.apply(features, saes.resolve(self.neurons.sae))
+
+    def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
+        """The edited features."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Mask(_Composable):
+class Mask(_OnLatents):
     """Take latents out: Z'[m] = 0 (zero ablation), or their mean on noun-only prompts (mean ablation)."""
 
     neurons: NeuronSet
@@ -77,7 +102,7 @@ class Mask(_Composable):
 
 
 @dataclass(frozen=True)
-class Amplify(_Composable):
+class Amplify(_OnLatents):
     """Multiply latents by 1 + λ (Eq. 8)."""
 
     neurons: NeuronSet
@@ -107,7 +132,7 @@ class Amplify(_Composable):
 
 
 @dataclass(frozen=True)
-class Steer(_Composable):
+class Steer(_OnLatents):
     """Add latents at λ times their usual magnitude, whether they fire or not."""
 
     neurons: NeuronSet
@@ -132,8 +157,42 @@ class Steer(_Composable):
         return f"Steer({self.neurons.label}, {self.strength:g}{_note(self.tokens, 'real')})"
 
 
-Intervention = Mask | Amplify | Steer
-KINDS: dict[str, type[Mask] | type[Amplify] | type[Steer]] = {c.kind: c for c in (Mask, Amplify, Steer)}
+@dataclass(frozen=True)
+class Enhance(_Composable):
+    """A trained layer enhancer: h̃ = h + g(W₂ σ(W₁ h)) (Eq. 10). Made from its folder or its reference."""
+
+    enhancer: enhancers.EnhancerRef
+    tokens: Where = "real"
+    kind: ClassVar[str] = "enhance"
+
+    def __init__(self, enhancer: enhancers.EnhancerRef | str | Path, tokens: Where = "real") -> None:
+        """Raises InterpError: no enhancer there."""
+        _choice("tokens", tokens, WHERE)
+        ref = enhancer if isinstance(enhancer, enhancers.EnhancerRef) else enhancers.read(enhancer)
+        object.__setattr__(self, "enhancer", ref)
+        object.__setattr__(self, "tokens", tokens)
+
+    @property
+    def site(self) -> Site:
+        """Where it acts."""
+        return self.enhancer.site
+
+    def check(self, encoder_digest: str) -> None:
+        """Refuse another model's enhancer."""
+        enhancers.check_model(self.enhancer, encoder_digest)
+
+    def act(self, features: Features) -> Features:
+        """Apply it."""
+        return enhancers.resolve(self.enhancer).to(features.device)(features)
+
+    def __repr__(self) -> str:
+        return f"Enhance({Path(self.enhancer.path).name}{_note(self.tokens, 'real')})"
+
+
+Intervention = Mask | Amplify | Steer | Enhance
+KINDS: dict[str, type[Mask] | type[Amplify] | type[Steer] | type[Enhance]] = {
+    c.kind: c for c in (Mask, Amplify, Steer, Enhance)
+}
 
 
 def _index(neurons: NeuronSet, codes: Tensor) -> Tensor:
@@ -170,8 +229,8 @@ class Plan(_Composable):
         """
         at: dict[Site, list[Intervention]] = {}
         for step in self.steps:
-            saes.check_model(step.neurons.sae, model_digest)
-            at.setdefault(step.neurons.sae.site, []).append(step)
+            step.check(model_digest)
+            at.setdefault(step.site, []).append(step)
         return {site: _chain(steps) for site, steps in at.items()}
 
     def to_json(self) -> str:
@@ -214,7 +273,7 @@ def _by_rows(parts: list[tuple[list[int], Edit]]) -> Edit:
 def _chain(steps: list[Intervention]) -> Edit:
     def edit(features: Tensor, special: Bool[Tensor, "prompt token"]) -> Tensor:
         for step in steps:
-            touched = step.apply(features, saes.resolve(step.neurons.sae))
+            touched = step.act(features)
             if step.tokens != "real":
                 where = special if step.tokens == "special" else ~special
                 touched = torch.where(where[..., None], touched, features)
@@ -229,9 +288,12 @@ def _read(item: dict[str, Any]) -> Intervention:
     kind = fields.pop("kind", None)
     if kind not in KINDS:
         raise InterpError(f"intervention {kind!r}; known: {', '.join(KINDS)}")
+    if kind == Enhance.kind:
+        ref = dict(fields.pop("enhancer"))
+        return Enhance(enhancers.EnhancerRef(**{**ref, "site": Site(**ref["site"])}), **fields)
     neurons = dict(fields.pop("neurons"))
     sae = dict(neurons.pop("sae"))
     ref = SaeRef(**{**sae, "site": Site(**sae["site"])})
     lists = {k: tuple(neurons[k]) for k in ("indices", "magnitude", "baseline")}
     restored = NeuronSet(label=neurons["label"], sae=ref, **lists)
-    return KINDS[kind](neurons=restored, **fields)
+    return KINDS[kind](neurons=restored, **fields)  # type: ignore[call-arg]

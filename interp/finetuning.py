@@ -1,0 +1,372 @@
+"""Train a layer enhancer (section 5.2, Eq. 10–13): noun-only prompts against the benchmark's pictures.
+
+Only the enhancer learns; text encoder, denoiser and autoencoder are frozen. A step takes a noun-only prompt and its
+sample's reference picture x*, adds noise to the picture's latents at a random time t, lets the denoiser undo it in one
+step under the enhanced prompt, and compares. Everything random in a step follows from the seed and its number, so a
+run that was killed goes on to the same result. Strength and layer are never chosen on the test split.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from interp import capture, enhancer, store
+from interp.benchmarks import Benchmark
+from interp.enhancer import EnhancerNet, EnhancerRef
+from interp.errors import InterpError
+from interp.metrics.lpips import LpipsNet, load_net
+from interp.models.base import Adapter, Conditioning
+from interp.models.pipeline import DiffusersAdapter
+from interp.splits import group
+from interp.types import Sample, Site, SiteKind
+
+Loss = Literal["pixel", "latent", "noise", "perceptual"]
+LOSSES = ("pixel", "latent", "noise", "perceptual")
+STATE = "training.safetensors"
+BEGUN = "training.json"
+LOG = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class EnhancerSettings:
+    """How to train; the defaults are the paper's where it says (appendix: AdamW, 5e-5, batch 1, 2,000 steps)."""
+
+    width: int = 256
+    """Of the bottleneck; the paper says “small matrices”."""
+    loss: Loss = "pixel"
+    """`pixel`: x̂₀ is decoded and compared by mean squared error (Eq. 12); `latent`: the same before decoding; `noise`:
+    the denoiser's own target; `perceptual`: LPIPS of the decoded picture."""
+    steps: int = 2000
+    batch: int = 1
+    rate: float = 5e-5
+    """Of AdamW, constant."""
+    weight_decay: float = 0.01
+    references: Literal["own", "shuffled"] = "own"
+    """`shuffled`: every prompt is paired with the picture of another culture, a control."""
+    seed: int = 0
+    checkpoint: int = 250
+    """Steps between checkpoints."""
+    mixed: bool = True
+    """Half precision in the frozen parts where the device has it (CUDA)."""
+    gradient_checkpointing: bool = False
+    """Recompute the denoiser's activations in the backward pass, for memory."""
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise InterpError(f"loss {self.loss!r}; known: {', '.join(LOSSES)}")
+        if self.references not in ("own", "shuffled"):
+            raise InterpError(f"references {self.references!r}; known: own, shuffled")
+        for name in ("width", "steps", "batch", "checkpoint"):
+            if getattr(self, name) < 1:
+                raise InterpError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class _Diffusion:
+    """The denoiser's noise schedule: x_t = √ᾱ_t x₀ + √(1−ᾱ_t) ε."""
+
+    alphas: Float[Tensor, "time"]
+    """ᾱ_t."""
+    kind: str
+    """What the denoiser predicts: `epsilon`, `v_prediction` or `sample`."""
+
+    def noised(self, clean: Tensor, noise: Tensor, t: Int[Tensor, "sample"]) -> Tensor:
+        """x_t."""
+        signal, spread = self._weights(t, clean)
+        return signal * clean + spread * noise
+
+    def clean(self, predicted: Tensor, noisy: Tensor, t: Int[Tensor, "sample"]) -> Tensor:
+        """x̂₀ from what was predicted."""
+        signal, spread = self._weights(t, noisy)
+        if self.kind == "epsilon":
+            return (noisy - spread * predicted) / signal
+        return predicted if self.kind == "sample" else signal * noisy - spread * predicted
+
+    def target(self, clean: Tensor, noise: Tensor, t: Int[Tensor, "sample"]) -> Tensor:
+        """What the denoiser should have predicted."""
+        signal, spread = self._weights(t, clean)
+        return {"epsilon": noise, "sample": clean, "v_prediction": signal * noise - spread * clean}[self.kind]
+
+    def _weights(self, t: Int[Tensor, "sample"], like: Tensor) -> tuple[Tensor, Tensor]:
+        alpha = self.alphas.to(like.device)[t].to(like.dtype).reshape(-1, 1, 1, 1)
+        return alpha.sqrt(), (1 - alpha).sqrt()
+
+
+def train_enhancer(
+    model: Adapter,
+    bench: Benchmark,
+    layer: int | None = None,
+    site: SiteKind = "resid",
+    encoder: str = "text_encoder",
+    settings: EnhancerSettings | None = None,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> EnhancerRef:
+    """Train an enhancer at one layer, or go on where a run stopped.
+
+    Args:
+        model: of a family with a UNet.
+        bench: noun-only prompts and pictures of its train split are used, nothing else.
+        layer: the culture layer; the recipe's if None.
+        site: `resid` or `z`.
+        encoder: which text encoder.
+        settings: the paper's if None.
+        folder: result, log and checkpoints; below the cache if None.
+        progress: show a bar with the loss.
+
+    Returns:
+        For `interp.Enhance`.
+
+    Raises:
+        InterpError: the family's denoiser is not supported, a layer that does not reach the image, a site that cannot
+            be edited, no train split, or the folder holds a run with other settings.
+    """
+    chosen = settings or EnhancerSettings()
+    at = Site(int(model.recipe["layer"]) if layer is None and "layer" in model.recipe else layer or 0, site, encoder)
+    if layer is None and "layer" not in model.recipe:
+        raise InterpError(f"{model.name} has no recipe that names a layer; give layer=, such as find_layers(...).peak")
+    model.check_layer(at.layer, at.encoder)
+    if site not in ("resid", "z"):
+        raise InterpError(f"site {site!r} cannot be edited; an enhancer sits on resid or z")
+    samples = bench.samples("train")
+    known = {"settings": asdict(chosen), "site": str(at), "model": model.digest, "benchmark": bench.digest}
+    name = store.sha256_bytes(repr(sorted(known.items())).encode())[:12]
+    folder = folder or store.cache_dir() / "enhancers" / name
+    run = _Run(model, bench, samples, at, chosen, folder, known)
+    return run.go(progress)
+
+
+class _Run:
+    """One training run."""
+
+    def __init__(
+        self,
+        model: Adapter,
+        bench: Benchmark,
+        samples: Sequence[Sample],
+        site: Site,
+        settings: EnhancerSettings,
+        folder: Path,
+        known: dict[str, Any],
+    ) -> None:
+        self.model, self.bench, self.samples = _supported(model), bench, samples
+        self.site, self.settings, self.folder, self.known = site, settings, folder, known
+        self.diffusion = _diffusion(self.model)
+        self.shown = _references(samples, settings)
+        self.lpips: LpipsNet | None = load_net(device=self.model.device) if settings.loss == "perceptual" else None
+        self.side = self.model.size or self.model.own_size
+        width = model.spec(site.encoder).d_model
+        self.net = EnhancerNet(width, settings.width, settings.seed).to(self.model.device)
+        parameters = self.net.parameters()
+        self.optimiser = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=settings.weight_decay)
+        self._latents: dict[str, Tensor] = {}
+
+    def go(self, progress: bool) -> EnhancerRef:
+        """Train to the end and write the result."""
+        if (self.folder / enhancer.CONFIG).is_file():
+            self._refuse_others(store.read_manifest(self.folder).config)
+            return enhancer.read(self.folder)
+        begun, losses = time.time(), self._resume()
+        frozen = [self.model.denoiser, self.model.pipeline.vae]
+        for part in (*frozen, *(e.module for e in self.model.encoders.values())):
+            part.requires_grad_(False)
+        if self.settings.gradient_checkpointing:
+            self.model.denoiser.enable_gradient_checkpointing()
+        steps = range(len(losses), self.settings.steps)
+        bar = tqdm(steps, desc=f"enhancer {self.site}", initial=len(losses), total=self.settings.steps,
+                   disable=not progress)  # fmt: skip
+        for step in bar:
+            loss = self.step(step)
+            losses.append(loss)
+            if not np.isfinite(loss):
+                raise InterpError(
+                    f"step {step}: the loss is {loss}; lower the rate ({self.settings.rate:g}) and begin again"
+                )
+            if step % 20 == 0:
+                bar.set_postfix(loss=f"{np.mean(losses[-100:]):.4f}")
+            if (step + 1) % self.settings.checkpoint == 0:
+                self._keep(losses)
+        if self.settings.gradient_checkpointing:
+            self.model.denoiser.disable_gradient_checkpointing()
+        return self._finish(losses, time.time() - begun)
+
+    def step(self, number: int) -> float:
+        """One step; everything random follows from the seed and its number."""
+        draw = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + number)
+        at = torch.randint(len(self.samples), (self.settings.batch,), generator=draw).tolist()
+        t = torch.randint(len(self.diffusion.alphas), (self.settings.batch,), generator=draw)
+        clean = torch.cat([self._clean(self.shown[i]) for i in at])
+        noise = torch.randn(clean.shape, generator=draw).to(clean)
+        loss = self._loss([self.samples[i] for i in at], [self.shown[i] for i in at], clean, noise, t.to(clean.device))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        return float(loss.detach())
+
+    def _loss(
+        self, prompts: list[Sample], shown: list[Sample], clean: Tensor, noise: Tensor, t: Int[Tensor, "sample"]
+    ) -> Float[Tensor, ""]:
+        half = self.settings.mixed and clean.device.type == "cuda"
+        with torch.autocast("cuda", enabled=half):
+            tokens = capture.tokenise(self.model, [s.native.noun.text for s in prompts])
+            given = capture.condition(self.model, tokens, {self.site: lambda h, _: self.net(h)}, gradient=True)
+            noisy = self.diffusion.noised(clean, noise, t)
+            predicted = _predict(self.model, noisy, t, given, self.side)
+            if self.settings.loss == "noise":
+                return _mse(predicted, self.diffusion.target(clean, noise, t))
+            found = self.diffusion.clean(predicted, noisy, t)
+            if self.settings.loss == "latent":
+                return _mse(found, clean)
+            drawn = self._decode(found)
+        wanted = torch.cat([self._pixels(s) for s in shown])
+        if self.lpips is not None:
+            return self.lpips(drawn.float(), wanted).mean()
+        return _mse(drawn, wanted)
+
+    def _pixels(self, sample: Sample) -> Float[Tensor, "1 3 h w"]:
+        """The reference picture in [−1, 1], cut to a square of the model's size."""
+        image = self.bench.image(sample)
+        if image.size != (self.side, self.side):
+            from PIL import Image, ImageOps
+
+            image = ImageOps.fit(image, (self.side, self.side), Image.Resampling.LANCZOS)
+        values = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+        return (values.float() / 127.5 - 1).to(self.model.device)
+
+    @torch.no_grad()
+    def _clean(self, sample: Sample) -> Float[Tensor, "1 channel h w"]:
+        """Latents x₀ of the reference picture: the mode, so that nothing is drawn."""
+        if sample.image not in self._latents:
+            vae = self.model.pipeline.vae
+            found = vae.encode(self._pixels(sample).to(vae.dtype)).latent_dist.mode()
+            self._latents[sample.image] = (found.float() - _shift(vae)) * vae.config.scaling_factor
+        return self._latents[sample.image]
+
+    def _decode(self, latents: Tensor) -> Float[Tensor, "sample 3 h w"]:
+        vae = self.model.pipeline.vae
+        return vae.decode((latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype), return_dict=False)[
+            0
+        ].float()
+
+    # --------------------------------------------------------------------------------------------------------- files
+
+    def _refuse_others(self, found: dict[str, Any]) -> None:
+        other = [k for k in self.known if found.get(k) != self.known[k]]
+        if other:
+            raise InterpError(f"{self.folder} holds a run with another {', '.join(other)}; name another folder")
+
+    def _resume(self) -> list[float]:
+        """Losses so far; module and optimiser as they were."""
+        if not (self.folder / BEGUN).is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return []
+        state = enhancer.files.read_json(self.folder / BEGUN, "remove the folder to train again")
+        self._refuse_others(state["known"])
+        tensors = load_file(self.folder / STATE)
+        if store.sha256_file(self.folder / STATE) != state["digest"]:
+            raise InterpError(
+                f"{self.folder / STATE} is not the one that {BEGUN} names; remove the folder to train again"
+            )
+        self.net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+        moments = {
+            n: {k: tensors[f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq")}
+            for n in range(len(list(self.net.parameters())))
+        }
+        packed = self.optimiser.state_dict() | {"state": moments}
+        self.optimiser.load_state_dict(packed)
+        return list(state["losses"])
+
+    def _keep(self, losses: list[float]) -> None:
+        """Checkpoint: the tensors first, then the file that names them."""
+        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        for n, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"{k}.{n}": v.clone() for k, v in moments.items()}
+        data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+        store.atomic_write_bytes(self.folder / STATE, data)
+        state = {"known": self.known, "losses": losses, "digest": store.sha256_bytes(data)}
+        store.atomic_write_json(self.folder / BEGUN, state)
+
+    def _finish(self, losses: list[float], seconds: float) -> EnhancerRef:
+        """Weights, configuration, manifest and card; the checkpoints go."""
+        started = store.new_manifest(
+            "interp.train_enhancer",
+            config=self.known,
+            seeds={"training": self.settings.seed},
+            model_digest=self.model.digest,
+            benchmark_digest=self.bench.digest,
+            device=str(self.model.device),
+        )
+        store.write_manifest(self.folder, started.model_copy(update={"wall_seconds": round(seconds, 1)}))
+        curve = [float(np.mean(part)) for part in np.array_split(losses, min(50, len(losses)))]
+        store.atomic_write_json(self.folder / "losses.json", {"mean_by_part": curve, "steps": len(losses)})
+        ref = enhancer.write(self.folder, self.net, self.site, self.model.encoder_digest)
+        for name in (BEGUN, STATE):
+            (self.folder / name).unlink(missing_ok=True)
+        return ref
+
+
+def _supported(model: Adapter) -> DiffusersAdapter:
+    if not isinstance(model, DiffusersAdapter) or getattr(model.pipeline, "unet", None) is None:
+        raise InterpError(
+            f"{model.name}: enhancers are trained through a UNet in one step; this family has none. Known: "
+            "AltDiffusion, PEA-Diffusion, SDXL and other pipelines with a UNet"
+        )
+    return model
+
+
+def _diffusion(model: DiffusersAdapter) -> _Diffusion:
+    scheduler = model.pipeline.scheduler
+    kind = scheduler.config.prediction_type
+    if not hasattr(scheduler, "alphas_cumprod") or kind not in ("epsilon", "v_prediction", "sample"):
+        raise InterpError(
+            f"{model.name}: the sampler {type(scheduler).__name__} with {kind!r} gives no noise schedule that is known "
+            "here; use one of diffusers' with alphas_cumprod"
+        )
+    return _Diffusion(scheduler.alphas_cumprod, kind)
+
+
+def _predict(
+    model: DiffusersAdapter, noisy: Tensor, t: Int[Tensor, "sample"], given: Conditioning, side: int
+) -> Tensor:
+    """What the denoiser says of noisy latents under a conditioning, without guidance."""
+    unet = model.denoiser
+    extra: dict[str, Any] = {}
+    if unet.config.addition_embed_type == "text_time":
+        sizes = torch.tensor([[side, side, 0, 0, side, side]] * len(noisy), device=noisy.device, dtype=unet.dtype)
+        assert given.pooled is not None
+        extra["added_cond_kwargs"] = {"text_embeds": given.pooled.to(unet.dtype), "time_ids": sizes}
+    return unet(noisy.to(unet.dtype), t, given.embeds.to(unet.dtype), **extra, return_dict=False)[0].float()
+
+
+def _references(samples: Sequence[Sample], settings: EnhancerSettings) -> list[Sample]:
+    """The sample whose picture each prompt is trained towards."""
+    if settings.references == "own":
+        return list(samples)
+    cultures = sorted({s.culture for s in samples})
+    if len(cultures) < 2:
+        raise InterpError(f"shuffled references need several cultures; the train split has {', '.join(cultures)}")
+    draw = np.random.default_rng(settings.seed)
+    by_culture = group(samples, lambda s: s.culture)
+    others = {c: [o for o in cultures if o != c] for c in cultures}
+    out = []
+    for sample in samples:
+        culture = others[sample.culture][draw.integers(len(others[sample.culture]))]
+        out.append(by_culture[culture][draw.integers(len(by_culture[culture]))])
+    return out
+
+
+def _shift(vae: Any) -> float:
+    return getattr(vae.config, "shift_factor", None) or 0.0
+
+
+def _mse(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
+    return torch.nn.functional.mse_loss(a.float(), b.float())
