@@ -26,9 +26,11 @@ clean:  # remove what the other targets write, but not .venv
 	find interp tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first and by its exact version: any other spelling, or leaving it to the packages that need it, downloads
-# gigabytes of CUDA packages.
+# gigabytes of CUDA packages. lpips and open_clip, which the tests compare with, come without torchvision, which fits no
+# CPU build.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install torch==2.13.0 -c constraints.txt
 	$(BIN)/pip install -c constraints.txt -e ".[dev,judges,notebooks]"
+	$(BIN)/pip install -c constraints.txt --no-deps lpips open_clip_torch
 	touch $@

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from interp.experiment import ablate as ablate
     from interp.experiment import amplify as amplify
     from interp.experiment import benchmark as benchmark
+    from interp.experiment import enhance as enhance
     from interp.experiment import find_layers as find_layers
     from interp.experiment import find_neurons as find_neurons
     from interp.experiment import load as load
@@ -36,10 +37,13 @@ if TYPE_CHECKING:
     from interp.experiment import train_sae as train_sae
     from interp.experiment import tune_strength as tune_strength
     from interp.experiment import wake as wake
+    from interp.finetuning import EnhancerSettings as EnhancerSettings
+    from interp.finetuning import train_enhancer as train_enhancer
     from interp.generation import edited as edited
     from interp.generation import encode as encode
     from interp.generation import generate as generate
     from interp.interventions import Amplify as Amplify
+    from interp.interventions import Enhance as Enhance
     from interp.interventions import Mask as Mask
     from interp.interventions import Plan as Plan
     from interp.interventions import Steer as Steer
@@ -65,6 +69,7 @@ _HOME = {
         "ablate",
         "amplify",
         "benchmark",
+        "enhance",
         "find_layers",
         "find_neurons",
         "load",
@@ -77,8 +82,9 @@ _HOME = {
         "tune_strength",
         "wake",
     ),
+    "finetuning": ("EnhancerSettings", "train_enhancer"),
     "generation": ("edited", "encode", "generate"),
-    "interventions": ("Amplify", "Mask", "Plan", "Steer"),
+    "interventions": ("Amplify", "Enhance", "Mask", "Plan", "Steer"),
     "neurons": ("Rule",),
     "sae": ("SaeSettings",),
     "types": ("Comparison", "Effect", "LayerScores", "Measured", "NeuronSet", "Neurons", "Site"),

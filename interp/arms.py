@@ -122,11 +122,13 @@ class Stage:
             part, seeds = conditioning.rows(rows), self.seeds[rows.start : rows.stop]
             samples = self.samples[rows.start : rows.stop]
             keys = self._keys(part, seeds, samples)
-            known = {n: self._journal.done(keys[n]) if self._journal and n in keys else None for n in self._asked}
+            known = {
+                n: self._journal.done(keys[n]) if self._journal is not None and n in keys else None for n in self._asked
+            }
             if missing := [name for name, value in known.items() if value is None]:
                 pictures = list(self.model.images(part, seeds, self.steps, self.guidance))
                 known |= {name: self._ask(name, pictures, samples) for name in missing}
-                if self._journal:
+                if self._journal is not None:
                     self._journal.record_all({keys[n]: known[n] for n in missing if n in keys})
             out.append(known)
         return out
@@ -174,13 +176,13 @@ class Stage:
         stages = [replace(self, seed=self.seed + n, metrics=(metric,)) for n in range(numbers)]
         seeds = [seed for stage in stages for seed in stage.seeds]
         key = stages[0]._keys(conditioning, seeds, self.samples).get(metric.name)
-        known = self._journal.done(key) if self._journal and key else None
+        known = self._journal.done(key) if self._journal is not None and key else None
         if known is None:
             drawn = [generation.render(self.model, conditioning, s.seeds, self.steps, self.guidance) for s in stages]
             pictures = [picture for pictures in drawn for picture in pictures]
             scores = metric.measure(pictures, list(self.samples) * numbers).values
             known = scores.reshape(numbers, -1).mean(0).tolist()
-            if self._journal and key:
+            if self._journal is not None and key:
                 self._journal.record(key, known)
         return np.array(known)
 

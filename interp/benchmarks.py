@@ -130,7 +130,7 @@ class Benchmark:
         """The same benchmark with every sub-region taken as the culture that it belongs to."""
         rows = tuple(replace(s, culture=self.card.root(s.culture)) for s in self.rows)
         labels = tuple(c for c in self.card.labels if c not in self.card.parents)
-        languages = {language: self.card.root(c) for language, c in self.card.languages.items()}
+        languages = {language: c and self.card.root(c) for language, c in self.card.languages.items()}
         card = self.card.model_copy(update={"labels": labels, "languages": languages, "parents": {}})
         note = "sub-regions taken as their cultures"
         return replace(self, card=card, rows=rows, selection=(*self.selection, note))

@@ -5,7 +5,7 @@ split, strength is tuned on the train split, effects are measured on the test sp
 """
 
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,12 +18,13 @@ from interp import neurons as neuron
 from interp.arms import Judge, Stage, default_judge, seed_of
 from interp.benchmarks import Benchmark
 from interp.errors import InterpError
-from interp.interventions import Amplify, Intervention, Mask, Plan, Steer, Where
+from interp.interventions import Amplify, Enhance, Intervention, Mask, Plan, Steer, Where
 from interp.metrics import registry
 from interp.metrics.base import Metric
 from interp.models.base import Adapter, Conditioning
 from interp.report.grids import Grid, GridRow
 from interp.types import (
+    Arm,
     Codes,
     Effect,
     Interval,
@@ -401,47 +402,69 @@ def control_sets(neurons: Neurons, culture: str, count: int, seed: int = 0) -> l
     ]
 
 
-def trial(
-    neurons: Neurons,
-    random_control: bool | int = False,
-    split: str = TEST,
-    per_culture: int | None = None,
-    cultures: Collection[str] | None = None,
-    model: Adapter | None = None,
-    bench: Benchmark | None = None,
-    judge: Judge | None = None,
-    metrics: Sequence[str | Metric] = (),
-    seed: int = 0,
-    steps: int | None = None,
-    progress: bool = True,
-) -> Trial:
-    """Gather model, samples, judge and other metrics (names as in `interp.metrics.registry`) for neurons.
+def trial(neurons: Neurons, random_control: bool | int = False, split: str = TEST, **options: Any) -> Trial:
+    """Gather model, samples, judge and other metrics for neurons.
+
+    Args:
+        neurons: from `find_neurons`.
+        random_control: number of matched random sets, or True for 20.
+        split: the samples' split.
+        options: of `stage_of`, but model and bench may be left out: neurons know theirs.
 
     Raises:
-        InterpError: the split is the one the neurons were selected on, or a culture has no neurons.
+        InterpError: the split is the one the neurons were selected on, a culture has no neurons, or as `stage_of`.
     """
     if split == neurons.split:
         raise InterpError(
             f"the neurons were selected on split {split!r}; measure their effect on another, such as 'test'"
         )
-    found, its_model = _bench_of(neurons, bench), _model_of(neurons, model)
-    chosen = found if per_culture is None else found.subset(split, per_culture, seed)
-    samples = chosen.samples(split, cultures)
-    empty = [c for c in dict.fromkeys(s.culture for s in samples) if not neurons[c].indices]
-    if empty:
+    found = _bench_of(neurons, options.pop("bench", None))
+    stage = stage_of(_model_of(neurons, options.pop("model", None)), found, split, **options)
+    if empty := [c for c in dict.fromkeys(stage.cultures) if not neurons[c].indices]:
         raise InterpError(f"no neurons for {', '.join(empty)}: raise tau or k in find_neurons, or name other cultures")
-    sets = RANDOM_SETS if random_control is True else int(random_control)
-    stage = Stage(
-        its_model,
-        judge or default_judge(found),
-        samples,
+    return Trial(neurons, stage, RANDOM_SETS if random_control is True else int(random_control))
+
+
+def stage_of(
+    model: Adapter,
+    bench: Benchmark,
+    split: str = TEST,
+    per_culture: int | None = None,
+    cultures: Collection[str] | None = None,
+    judge: Judge | None = None,
+    metrics: Sequence[str | Metric] = (),
+    seed: int = 0,
+    steps: int | None = None,
+    progress: bool = True,
+) -> Stage:
+    """What all arms of one experiment share.
+
+    Args:
+        model: the adapter.
+        bench: the benchmark.
+        split: the samples' split.
+        per_culture: samples a culture; all if None.
+        cultures: only these; all if None.
+        judge: the one that ships for the benchmark if None.
+        metrics: what else every picture is measured by, named as in `interp.metrics.registry`.
+        seed: of the pictures and the control sets.
+        steps: of the sampler; the model's if None.
+        progress: show bars.
+
+    Raises:
+        InterpError: an unknown split, culture or metric, too few samples, or no judge ships.
+    """
+    chosen = bench if per_culture is None else bench.subset(split, per_culture, seed)
+    return Stage(
+        model,
+        judge or default_judge(bench),
+        chosen.samples(split, cultures),
         seed,
         steps,
-        cache=_arm_cache(its_model),
+        cache=_arm_cache(model),
         progress=progress,
-        metrics=tuple(registry.metrics(metrics, found)),
+        metrics=tuple(registry.metrics(metrics, bench)),
     )
-    return Trial(neurons, stage, sets)
 
 
 def effect_of(name: str, given: Trial, make: Make, kind: str, encoder_side: bool = True) -> Effect:
@@ -455,32 +478,45 @@ def effect_of(name: str, given: Trial, make: Make, kind: str, encoder_side: bool
         encoder_side: also measure every control set on all prompts by the shift of the conditioning.
     """
     stage = given.stage
-    baseline, treated = stage.arm("baseline", kind), stage.arm(name, kind, given.plans(make))
+    plans = given.plans(make)  # first, so that a bad strength is found before anything is drawn
+    baseline, treated = stage.arm("baseline", kind), stage.arm(name, kind, plans)
     arms = {"baseline": baseline, name: treated}
     p, shift = float("nan"), {}
     settings: dict[str, Any] = {"intervention": repr(make(given.neurons[stage.cultures[0]])), "prompts": kind}
     settings["clusters"] = list(stage.clusters)
     if given.sets:
-        plans, owner = given.dealt(make)
-        arms["random"] = stage.arm("random", kind, plans)
+        dealt, owner = given.dealt(make)
+        arms["random"] = stage.arm("random", kind, dealt)
         p, extra = _against_control(given, baseline.culture_hit, treated.culture_hit, arms["random"].culture_hit, owner)
         settings |= {"random_sets": given.sets, **extra}
         if encoder_side:
             shift = _set_shifts(given, make, kind)
+    return _effect(name, stage, arms, p, settings, shift)
+
+
+def _effect(
+    name: str,
+    stage: Stage,
+    arms: dict[str, Arm],
+    p: float,
+    settings: dict[str, Any],
+    shift: dict[str, tuple[float, ...]] | None = None,
+) -> Effect:
+    """Arms with their means, their differences to the baseline and the other measures."""
+    baseline = arms["baseline"]
+    others = {k: a for k, a in arms.items() if a is not baseline}
     return Effect(
         name=name,
         arms=arms,
         accuracy={k: stage.interval(a.culture_hit) for k, a in arms.items()},
         noun_fidelity={k: stage.interval(a.noun_hit) for k, a in arms.items()},
-        difference={
-            k: stage.difference(a.culture_hit, baseline.culture_hit) for k, a in arms.items() if a is not baseline
-        },
+        difference={k: stage.difference(a.culture_hit, baseline.culture_hit) for k, a in others.items()},
         p_vs_control=p,
         per_culture={k: stage.by_culture(a.culture_hit) for k, a in arms.items()},
         cultures=stage.cultures,
         sample_ids=tuple(s.id for s in stage.samples),
         settings=settings,
-        set_shift=shift,
+        set_shift=shift or {},
         measures={m.name: Measure(m.unit, m.direction) for m in stage.metrics},
         measured={m.name: {k: stage.interval(a.scores[m.name]) for k, a in arms.items()} for m in stage.metrics},
     )
@@ -554,6 +590,38 @@ def wake(
         recipe or given.stage.model.recipe.get("wake", {"intervention": "amplify", "strength": 6, "codes": "topk"})
     )
     return effect_of("woken", given, maker(**chosen), "noun")
+
+
+def enhance(
+    model: Adapter,
+    bench: Benchmark,
+    enhancer: Enhance,
+    controls: Mapping[str, Enhance] | None = None,
+    prompts: str = "noun",
+    **options: Any,
+) -> Effect:
+    """A trained enhancer on noun-only prompts, beside its controls (Table 3).
+
+    Args:
+        model: the adapter.
+        bench: the benchmark.
+        enhancer: trained at the culture layer.
+        controls: by name, such as one trained at a random layer, or on shuffled references.
+        prompts: `noun`, or `noun_en` for English ones.
+        options: of `stage_of`.
+
+    Raises:
+        InterpError: an enhancer is another model's; the train split, which it learned from; as `stage_of`.
+    """
+    if options.get("split") == TRAIN:
+        raise InterpError("enhancers learn from the train split; measure them on another, such as 'test'")
+    stage = stage_of(model, bench, **options)
+    arms = {"baseline": stage.arm("baseline", prompts)}
+    for name, step in {"enhanced": enhancer, **(controls or {})}.items():
+        arms[name] = stage.arm(name, prompts, [Plan.of(step)] * len(stage.samples))
+    settings = {"intervention": repr(enhancer), "prompts": prompts, "clusters": list(stage.clusters)}
+    settings["controls"] = {name: repr(step) for name, step in (controls or {}).items()}
+    return _effect("enhanced", stage, arms, float("nan"), settings)
 
 
 def maker(intervention: str, strength: float, codes: Codes = "topk", tokens: Where = "real") -> Make:

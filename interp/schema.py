@@ -94,8 +94,8 @@ class Card(BaseModel):
     """The cultures, in the order a judge is offered them."""
     parents: dict[Text, Text] = {}
     """Sub-region → the culture that it belongs to; both are labels."""
-    languages: dict[Text, Text]
-    """Language of captions → the culture it stands for."""
+    languages: dict[Text, Text | None]
+    """Language of captions → the culture it stands for; None if it stands for none, as English does."""
     split: SplitRule
     digests: dict[Text, Text] = {}
     """SHA-256 of `samples` (the rows) and `images` (the pixels)."""
@@ -106,7 +106,7 @@ class Card(BaseModel):
             raise ValueError("labels: a culture is listed twice")
         if UNRECOGNISABLE in self.labels:
             raise ValueError(f"labels: {UNRECOGNISABLE!r} is the judge's answer for no culture; leave it out")
-        if unknown := sorted(set(self.languages.values()) - set(self.labels)):
+        if unknown := sorted({c for c in self.languages.values() if c is not None} - set(self.labels)):
             raise ValueError(f"languages: {', '.join(unknown)} not among the labels")
         if unknown := sorted((self.parents.keys() | {*self.parents.values()}) - set(self.labels)):
             raise ValueError(f"parents: {', '.join(unknown)} not among the labels")
@@ -307,7 +307,7 @@ def _warnings(row: Row, card: Card | None) -> Iterator[tuple[str, str]]:
     if row.image_licence is None and (card is None or card.image_licence is None):
         yield "image_licence", "is missing: nothing says on what terms the picture may be used"
     culture = card.languages[row.language] if card else row.culture
-    if card and row.culture != culture and row.culture in card.languages.values():
+    if card and culture is not None and row.culture != culture and row.culture in card.languages.values():
         yield "language", f"{row.language!r} stands for {culture}, but the row's culture is {row.culture}"
 
 

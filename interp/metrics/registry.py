@@ -149,13 +149,13 @@ def _image_reward(given: str, bench: Benchmark) -> Metric:
 def _lpips(given: str, bench: Benchmark) -> Metric:
     from interp.metrics.lpips import Lpips
 
-    return Lpips(reference(bench), net=given or "alex")  # type: ignore[arg-type]
+    return Lpips(reference(bench), net=given or "alex")
 
 
 def _diversity(given: str, bench: Benchmark) -> Metric:
     from interp.metrics.diversity import Diversity
 
-    return Diversity(net=given or "alex")  # type: ignore[arg-type]
+    return Diversity(net=given or "alex")
 
 
 def reference(bench: Benchmark) -> Callable[[Sample], Picture]:

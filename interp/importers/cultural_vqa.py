@@ -1,0 +1,49 @@
+"""CulturalVQA: pictures with questions. The public files lack country and answer; these have to be given."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from interp.errors import InterpError
+from interp.importers import tabular
+from interp.importers.captions import Name, tidy
+from interp.importers.drafts import Draft, Log, Options
+
+SOURCE = "CulturalVQA (Nayak et al. 2024)"
+LICENCE = "not stated"
+COLUMNS = ("u_id", "image", "question")
+ANNOTATIONS = ("u_id", "country", "answer")
+
+
+def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
+    """Rows of the hub's parquet files; the answer is the noun.
+
+    Raises:
+        InterpError: if there are no annotations.
+    """
+    if options.annotations is None:
+        raise InterpError(
+            "source cultural_vqa: the public files have no country and no answer; give a CSV with the columns "
+            f"{', '.join(ANNOTATIONS)} with the option annotations"
+        )
+    known = {row.get("u_id"): row for row in tabular.read(options.annotations, ANNOTATIONS)}
+    for file in tabular.files(path, "*.parquet", "hub files"):
+        for number, row in enumerate(tabular.read(file, COLUMNS, options.columns), 1):
+            log.read += 1
+            found = tabular.texts(row, ("u_id",), file.name, number, log)
+            data = tabular.picture(row, file.name, number, log)
+            if found and data:
+                more = known.get(found["u_id"], {})
+                if "country" not in more or "answer" not in more:
+                    log.leave("no country and answer in the annotations", found["u_id"])
+                    continue
+                answer = tidy(more["answer"])
+                yield Draft(
+                    file=file.name,
+                    row=number,
+                    id=f"cultural-vqa-{found['u_id']}",
+                    place=more["country"],
+                    category=answer.casefold(),
+                    captions={"en": Name(answer)},
+                    picture=data,
+                    notes={"annotator_en": "CulturalVQA, an answer"},
+                )

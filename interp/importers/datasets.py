@@ -1,0 +1,35 @@
+"""A Hugging Face data set saved with `save_to_disk`: its arrow files, read without the package `datasets`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from interp.errors import InterpError
+from interp.importers import tabular
+from interp.importers.drafts import Draft, Log, Options
+from interp.importers.folder import COLUMNS, draft_of
+
+SOURCE = "a data set saved with save_to_disk"
+LICENCE = None
+
+
+def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
+    """Rows of the arrow files; the columns are those of `folder`, under whatever names the option columns gives.
+
+    Raises:
+        InterpError: if the folder holds no saved data set, or not the part that is asked for.
+    """
+    parts = sorted(p.parent for p in path.rglob("state.json"))
+    names = {p.name if p != path else "" for p in parts}
+    if not parts:
+        raise InterpError(f"{path}: no data set saved with save_to_disk; it would have a file state.json")
+    if options.part is not None and options.part not in names:
+        raise InterpError(f"{path}: no part {options.part!r}; it has {', '.join(sorted(names)) or 'one only'}")
+    for part in parts:
+        if options.part in (None, part.name):
+            for file in sorted(part.glob("*.arrow")):
+                for number, row in enumerate(tabular.read(file, COLUMNS, options.columns), 1):
+                    log.read += 1
+                    name = str(file.relative_to(path))
+                    row = {"id": f"{part.name if part != path else 'row'}-{file.stem[5:10]}-{number:05}", **row}
+                    if draft := draft_of(row, name, number, tabular.picture(row, name, number, log), log):
+                        yield draft

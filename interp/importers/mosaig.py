@@ -1,0 +1,38 @@
+"""MosAIG: models' pictures of a person of one country before a landmark of another, with captions in five languages."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from interp.importers import tabular
+from interp.importers.captions import Sentence, tidy
+from interp.importers.drafts import Draft, Log, Options
+
+SOURCE = "MosAIG (Bhalerao et al. 2025)"
+LICENCE = "MIT (the repository)"
+COLUMNS = ("image", "caption", "country")
+
+
+def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
+    """Rows of the hub's parquet files; the culture is the person's, and only English captions are taken.
+
+    The names of its columns are not verified: name them with the option columns.
+    """
+    for file in tabular.files(path, "*.parquet", "hub files"):
+        for number, row in enumerate(tabular.read(file, COLUMNS, options.columns), 1):
+            log.read += 1
+            if str(row.get("language", "English")) not in ("English", "en"):
+                log.leave("its caption is not in English", str(row["language"]))
+                continue
+            found = tabular.texts(row, COLUMNS[1:], file.name, number, log)
+            data = tabular.picture(row, file.name, number, log)
+            if found and data:
+                yield Draft(
+                    file=file.name,
+                    row=number,
+                    id=f"mosaig-{file.stem}-{number:05}",
+                    place=found["country"],
+                    category=tidy(found["caption"]).casefold(),
+                    captions={"en": Sentence(found["caption"])},
+                    picture=data,
+                    notes={"annotator_en": "MosAIG"},
+                )

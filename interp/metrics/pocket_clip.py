@@ -1,0 +1,177 @@
+"""pocket-clip: how well a picture of the pocket world fits a caption, by the cosine of two small towers.
+
+Its picture tower shares no weight with the pocket judge, and its text tower none with the text encoder of the pocket
+model, so that a measure does not share its eyes with another, nor with what it measures. It reads captions in the 16
+languages of the pocket world. Trained by tools/pocket/train_clip.py on the train split; says nothing about pictures of
+the real world, and is no CLIP model.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from interp import pocket
+from interp.errors import InterpError
+from interp.metrics.base import Picture
+from interp.store import sha256_file
+
+FOLDER = pocket.ASSETS / "clip"
+WEIGHTS, CARD = "clip.safetensors", "clip.json"
+D_TOWER = 128
+"""Width of both towers' vectors."""
+WIDTHS = (16, 32, 64, 96)
+"""Channels of the picture tower, from the stem on; each stage halves the side."""
+ORDERS = (1, 2, 3, 4)
+"""Lengths of the character n-grams of a caption."""
+BUCKETS = 2560
+"""Rows of the table of n-grams."""
+HASHES = 2
+"""Rows that an n-gram is the sum of: two n-grams seldom share both (Svenstrup et al. 2017, hash embeddings)."""
+BATCH = 256
+
+
+def grams(text: str) -> list[int]:
+    """The table rows of a caption's character n-grams, which cross spaces, since not every script has them."""
+    plain = "^" + " ".join(unicodedata.normalize("NFKC", text).casefold().split()) + "$"
+    found = {plain[i : i + n] for n in ORDERS for i in range(len(plain) - n + 1)}
+    return [row for gram in sorted(found) for row in _rows(gram)]
+
+
+@lru_cache(1 << 16)
+def _rows(gram: str) -> tuple[int, ...]:
+    words = hashlib.blake2b(gram.encode(), digest_size=4 * HASHES).digest()
+    return tuple(int.from_bytes(words[i : i + 4], "little") % BUCKETS for i in range(0, len(words), 4))
+
+
+class _Stage(nn.Module):
+    """Halve the side, then one residual block."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.down = nn.Sequential(nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.SiLU())
+        self.block = nn.Sequential(
+            nn.Conv2d(after, after, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.SiLU(),
+            nn.Conv2d(after, after, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(after),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.down(x)
+        return nn.functional.silu(x + self.block(x))
+
+
+class PictureTower(nn.Module):
+    """A small residual network on pictures in [-1, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stem = nn.Conv2d(3, WIDTHS[0], 5, 2, 2, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.SiLU()
+        self.layers = nn.Sequential(*stem, *[_Stage(a, b) for a, b in itertools.pairwise(WIDTHS)])
+        self.out = nn.Linear(2 * WIDTHS[-1], D_TOWER)
+
+    def forward(self, x: Float[Tensor, "sample 3 h w"]) -> Float[Tensor, "sample d_tower"]:
+        """Vectors of length one."""
+        states = self.layers(x)
+        pooled = torch.cat([states.mean((2, 3)), states.amax((2, 3))], 1)
+        return nn.functional.normalize(self.out(pooled), dim=-1)
+
+
+class TextTower(nn.Module):
+    """The mean of the n-grams' vectors, then one residual block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.EmbeddingBag(BUCKETS, D_TOWER, mode="mean")
+        nn.init.normal_(self.table.weight, std=0.005)
+        self.norm = nn.LayerNorm(D_TOWER)
+        self.block = nn.Sequential(nn.Linear(D_TOWER, D_TOWER), nn.GELU(), nn.Linear(D_TOWER, D_TOWER))
+
+    def forward(self, rows: Int[Tensor, "gram"], starts: Int[Tensor, "sample"]) -> Float[Tensor, "sample d_tower"]:
+        """Vectors of length one, of captions whose n-grams lie behind one another."""
+        x = self.norm(self.table(rows, starts))
+        return nn.functional.normalize(x + self.block(x), dim=-1)
+
+
+class PocketClipNet(nn.Module):
+    """Both towers and the temperature that they learn with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.picture, self.text = PictureTower(), TextTower()
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def see(self, pixels: Tensor) -> Float[Tensor, "sample d_tower"]:
+        """Vectors of pictures [sample 3 h w] in 0..255."""
+        return self.picture(pixels.float() / 127.5 - 1)
+
+    def read(self, texts: Sequence[str]) -> Float[Tensor, "sample d_tower"]:
+        """Vectors of captions."""
+        bags = [grams(t) for t in texts]
+        starts = list(itertools.accumulate((len(b) for b in bags), initial=0))[: len(bags)]
+        rows = torch.tensor(list(itertools.chain.from_iterable(bags)), dtype=torch.long)
+        return self.text(rows, torch.tensor(starts, dtype=torch.long))
+
+
+@dataclass(frozen=True)
+class PocketClip:
+    """Pictures and captions of the pocket world as vectors whose cosine says how well they fit."""
+
+    net: PocketClipNet
+    digest: str
+    """Of its weights."""
+    name: str = "pocket-clip"
+    languages: Literal["native"] = "native"
+    """It reads the captions' own languages, English among them."""
+
+    @staticmethod
+    def card(folder: Path = FOLDER) -> dict[str, Any]:
+        """What was measured when it was made, on composites of the test split, and what it does not say."""
+        return json.loads((folder / CARD).read_text())
+
+    @torch.no_grad()
+    def images(self, pictures: Sequence[Picture]) -> Float[Tensor, "sample d_tower"]:
+        """Unit vectors of pictures.
+
+        Raises:
+            InterpError: pictures of another size than those it was trained on.
+        """
+        side = pocket.SIDE
+        if other := {p.shape for p in pictures} - {(side, side, 3)}:
+            raise InterpError(f"pocket-clip knows pictures of {side}×{side} pixels alone; found {other.pop()}")
+        pixels = torch.from_numpy(np.array(pictures, dtype=np.uint8).reshape(-1, side, side, 3)).permute(0, 3, 1, 2)
+        return torch.cat([self.net.see(part) for part in pixels.split(BATCH)])
+
+    @torch.no_grad()
+    def texts(self, texts: Sequence[str]) -> Float[Tensor, "sample d_tower"]:
+        """Unit vectors of captions. One in unknown letters has a vector too, which means nothing.
+
+        Raises:
+            InterpError: an empty caption.
+        """
+        if empty := [i for i, t in enumerate(texts) if not t.strip()]:
+            raise InterpError(f"caption {empty[0]} of {len(texts)} is empty; pocket-clip needs the text of a caption")
+        return self.net.read(texts)
+
+
+@cache
+def load_pocket_clip(folder: Path = FOLDER) -> PocketClip:
+    """The shipped towers."""
+    from safetensors.torch import load_file
+
+    net = PocketClipNet().eval().requires_grad_(False)
+    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / WEIGHTS).items()})
+    return PocketClip(net, sha256_file(folder / WEIGHTS))
