@@ -130,6 +130,7 @@ def reliability(
     from interp import benchmarks
     from interp.metrics import registry
     from interp.metrics import reliability as task
+    from interp.metrics.annotations import read_annotations
 
     bench = benchmarks.load(folder)
     samples = bench.samples(split)
@@ -137,6 +138,6 @@ def reliability(
     if questions is not None:
         task.write_questions(questions, asked)
     named = registry.judge(judge, bench.cultures)
-    people = task.read_annotations(answers, samples, named.labels, asked) if answers else ()
+    people = read_annotations(answers, samples, named.labels, asked) if answers else ()
     found = task.reliability(named, samples, lambda s: np.asarray(bench.image(s)), asked, people)
     typer.echo(str(found))

@@ -9,7 +9,7 @@ from interp import experiment, models, store
 from interp.models import folder as files
 from interp.models import pipeline, pocket, sizes
 
-EXTRAS = {"judges": "google.genai", "metrics": "open_clip"}
+EXTRAS = {"judges": "google.genai"}
 STEPS = 30
 """Sampler steps of the estimate of an image."""
 

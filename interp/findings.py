@@ -19,7 +19,7 @@ NOUN_ARMS = {"baseline": "noun only", "woken": "woken", "random": "random woken"
 """The same of noun-only prompts."""
 LABELS = {
     "clipscore:pocket-clip": "pocket-clip, noun caption",
-    "clipscore:pocket-clip+culture_style": "pocket-clip, culture caption",
+    "clipscore:pocket-clip:culture_style": "pocket-clip, culture caption",
     "lpips-alex": "LPIPS to the reference",
     "diversity": "diversity (LPIPS among seeds)",
 }

@@ -696,7 +696,7 @@ def test_folder(tmp_path, kind):
     assert words(found["row-00009"].english.cult)[1] == "German"
     card = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert (card["name"], card["licence"]) == ("mine", "CC0-1.0")
-    assert card["languages"] == {"de": "Germany", "en": "Germany", "th": "Thailand"}
+    assert card["languages"] == {"de": "Germany", "en": None, "th": "Thailand"}
 
 
 def test_problems_of_a_folder_are_named(tmp_path):

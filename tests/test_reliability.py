@@ -12,6 +12,7 @@ import pytest
 from interp import pocket
 from interp.errors import InterpError
 from interp.metrics import reliability as rel
+from interp.metrics.annotations import read_annotations
 from interp.metrics.judges.base import Judge, Verdicts
 from interp.metrics.judges.pocket import load_judge
 from interp.types import UNRECOGNISABLE, Prompt, PromptPair, Sample
@@ -449,7 +450,7 @@ def read(path, rows, questions=()):
         path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     else:
         pd.DataFrame(rows).to_csv(path, index=False)
-    return rel.read_annotations(path, many(), CULTURES, questions)
+    return read_annotations(path, many(), CULTURES, questions)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
@@ -510,9 +511,9 @@ def test_the_first_twenty_problems_are_listed_and_all_counted(tmp_path):
 def test_a_file_that_is_none_is_named(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InterpError, match=message):
-        rel.read_annotations(tmp_path / name, many(), CULTURES)
+        read_annotations(tmp_path / name, many(), CULTURES)
     with pytest.raises(InterpError, match="cannot be read"):
-        rel.read_annotations(tmp_path / "missing.csv", many(), CULTURES)
+        read_annotations(tmp_path / "missing.csv", many(), CULTURES)
 
 
 def test_written_questions_hold_the_pictures_in_order_and_no_answer(tmp_path):

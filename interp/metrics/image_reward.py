@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from interp.errors import InterpError
 from interp.metrics import base
 from interp.metrics.base import Direction, Picture, Scores
-from interp.metrics.towers import Part, Preprocess, converted, fetched, files_digest, stack, taken, texts_of
+from interp.metrics.published import Part, converted, fetched, files_digest, stack, taken, texts_of
+from interp.metrics.towers import Preprocess
 from interp.models import folder as files
 from interp.types import Sample
 

@@ -23,7 +23,7 @@ from interp.metrics.culture_vqa import CultureVqa
 from interp.metrics.judges.base import Judge
 from interp.types import UNRECOGNISABLE, Sample
 
-REWARD = "THUDM/ImageReward"
+REWARD, BERT = "THUDM/ImageReward", "google-bert/bert-base-uncased"
 GEMINI = "gemini-2.5-flash"
 POCKET = ("culture_vqa:pocket", "clipscore:pocket-clip", "lpips")
 """What the benchmark `pocket` is measured by if nothing is named."""
@@ -143,7 +143,8 @@ def _clipscore(given: str, bench: Benchmark) -> Metric:
 def _image_reward(given: str, bench: Benchmark) -> Metric:
     from interp.metrics.image_reward import ImageReward
 
-    return ImageReward.load(given or REWARD)
+    name, _, words = given.partition("+")
+    return ImageReward.load(name or REWARD, words or BERT)
 
 
 def _lpips(given: str, bench: Benchmark) -> Metric:

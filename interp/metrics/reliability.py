@@ -8,67 +8,28 @@ an annotation file (docs/annotations.md); no picture model is needed.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from scipy.stats import norm
-from scipy.stats import t as student
-from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
+from jaxtyping import Float
 
-from interp import stats, tables
+from interp import stats
 from interp.errors import InterpError
+from interp.metrics.annotations import Annotation, Question, Task
 from interp.metrics.base import Picture
 from interp.metrics.culture_vqa import confusion
 from interp.metrics.judges.base import Judge, Verdicts, hits
-from interp.schema import Finding, refuse
+from interp.metrics.kappa import cohen, fleiss, ratings_each
 from interp.splits import group
 from interp.store import atomic_write_text
-from interp.types import UNRECOGNISABLE, Interval, Sample
+from interp.types import Interval, Sample
 
 CHOICES = 4
 """Pictures of a question."""
 DRAWS = 2000
 BATCH = 32
-Task = Literal["culture", "four_image"]
-
-
-@dataclass(frozen=True)
-class Question:
-    """Four pictures of four cultures: which is of the target?"""
-
-    id: str
-    """Follows from seed and pictures and does not give the answer away."""
-    target: str
-    """The culture asked for."""
-    samples: tuple[Sample, ...]
-    """In the order shown."""
-    answer: int
-    """Position of the right picture, counted from 1 as people answer."""
-
-    @property
-    def right(self) -> Sample:
-        """The sample of the target."""
-        return self.samples[self.answer - 1]
-
-
-class Annotation(BaseModel):
-    """One answer of one person."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-    item: Annotated[str, Field(min_length=1)]
-    """Id of a sample, or of a question."""
-    annotator: Annotated[str, Field(min_length=1)]
-    answer: Annotated[str, Field(min_length=1)]
-    """A label or Unrecognisable; in the four-image task the position chosen, 1 to 4."""
-    task: Task = "culture"
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """Time taken."""
 
 
 @dataclass(frozen=True)
@@ -179,47 +140,6 @@ def write_questions(path: Path, questions: Sequence[Question]) -> None:
     atomic_write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
 
 
-def read_annotations(
-    path: Path, samples: Sequence[Sample], labels: Collection[str], questions: Sequence[Question] = ()
-) -> tuple[Annotation, ...]:
-    """Read an annotation file (docs/annotations.md).
-
-    Args:
-        path: CSV, JSONL or parquet.
-        samples: the items of the task `culture`.
-        labels: the answers to it, Unrecognisable among them or not.
-        questions: the items of the task `four_image`.
-
-    Raises:
-        InterpError: for any row in disorder; lists file, row and field of the first 20 and the count.
-    """
-    items = {"culture": {s.id for s in samples}, "four_image": {q.id for q in questions}}
-    answers = {"culture": [*dict.fromkeys([*labels, UNRECOGNISABLE])], "four_image": ["1", "2", "3", "4"]}
-    read: list[Annotation] = []
-    findings: list[Finding] = []
-    first: dict[tuple[str, ...], int] = {}
-    for number, row in enumerate(tables.read(path), 1):
-        try:
-            said = Annotation.model_validate(row)
-        except ValidationError as error:
-            for problem in error.errors():
-                found = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r:.60})"
-                field = ".".join(map(str, problem["loc"]))
-                findings.append(Finding(path.name, number, field, problem["msg"] + found))
-            continue
-        for field, known in (("item", items[said.task]), ("answer", answers[said.task])):
-            if getattr(said, field) not in known:
-                told = f"; known: {', '.join(known)}" if field == "answer" else f" of the task {said.task}"
-                findings.append(Finding(path.name, number, field, f"unknown {getattr(said, field)!r}{told}"))
-        if (before := first.setdefault((said.task, said.item, said.annotator), number)) != number:
-            findings.append(Finding(path.name, number, "item", f"{said.annotator} answered it in row {before}"))
-        read.append(said)
-    if not read and not findings:
-        findings.append(Finding(path.name, None, "", "holds no rows"))
-    refuse(findings, f"annotations {path}")
-    return tuple(read)
-
-
 def ask(judge: Judge, samples: Sequence[Sample], picture: Callable[[Sample], Picture]) -> Verdicts:
     """The judge's answers for the pictures of samples, in their order.
 
@@ -311,104 +231,6 @@ def _mean(right: Float[np.ndarray, "item annotator"]) -> Float[np.ndarray, "item
     """Mean over the annotators who answered; NaN where nobody did."""
     count = (~np.isnan(right)).sum(1)
     return np.where(count == 0, np.nan, np.nansum(right, 1) / np.maximum(count, 1))
-
-
-def cohen(
-    one: Sequence[str],
-    other: Sequence[str],
-    clusters: Collection[Hashable] | None = None,
-    seed: int = 0,
-    draws: int = DRAWS,
-) -> Interval:
-    """Cohen's κ = (p_o − p_e)/(1 − p_e) of two raters of the same items (Cohen 1960), bootstrapped over items.
-
-    Args:
-        one: labels; '' where there is none, and then the item is unscored.
-        other: the same of the other rater.
-        clusters: items that are not independent are resampled together; each its own if None.
-        seed: of the bootstrap.
-        draws: of the bootstrap.
-    """
-    kept = [n for n, pair in enumerate(zip(one, other, strict=True)) if all(pair)]
-    names = sorted({r[n] for r in (one, other) for n in kept})
-    at, size = {name: code for code, name in enumerate(names)}, len(names)
-    cells = np.array([at[one[n]] * size + at[other[n]] for n in kept], dtype=np.int64)
-
-    def kappa(weights: Int[np.ndarray, "item"]) -> float:
-        table = np.bincount(cells, weights, size * size).reshape(size, size)
-        if table.sum(1) @ table.sum(0) == table.sum() ** 2:
-            return np.nan  # p_e is 1: both gave one label alone
-        return float(np.asarray(cohens_kappa(table, return_results=False)))
-
-    return _bootstrapped(kappa, _some(clusters, kept), len(one) - len(kept), seed, draws)
-
-
-def fleiss(
-    ratings: Sequence[Sequence[str]],
-    clusters: Collection[Hashable] | None = None,
-    seed: int = 0,
-    draws: int = DRAWS,
-) -> Interval:
-    """Fleiss' κ among raters (Fleiss 1971), bootstrapped over items.
-
-    κ needs as many ratings of every item: items with another number than the commonest (of equals the largest) are
-    unscored. NaN if that number is one.
-
-    Args:
-        ratings: by item, the labels that it got; '' is none.
-        clusters: as in `cohen`.
-        seed: of the bootstrap.
-        draws: of the bootstrap.
-    """
-    given = [Counter(label for label in row if label) for row in ratings]
-    number = ratings_each(ratings)
-    kept = [n for n, counts in enumerate(given) if counts.total() == number > 1]
-    names = sorted({label for n in kept for label in given[n]})
-    counts = np.array([[given[n][name] for name in names] for n in kept], dtype=np.int64).reshape(len(kept), len(names))
-
-    def kappa(weights: Int[np.ndarray, "item"]) -> float:
-        table = np.repeat(counts, weights, axis=0)
-        return float(fleiss_kappa(table)) if np.count_nonzero(table.sum(0)) > 1 else np.nan
-
-    return _bootstrapped(kappa, _some(clusters, kept), len(ratings) - len(kept), seed, draws)
-
-
-def ratings_each(ratings: Sequence[Sequence[str]]) -> int:
-    """The commonest number of ratings of an item, of equals the largest; 0 without any."""
-    sizes = Counter(sum(map(bool, row)) for row in ratings)
-    return max(sizes, key=lambda size: (sizes[size], size), default=0)
-
-
-def _some(clusters: Collection[Hashable] | None, kept: Sequence[int]) -> list[Hashable]:
-    labels = None if clusters is None else list(clusters)
-    return [n if labels is None else labels[n] for n in kept]
-
-
-def _bootstrapped(
-    kappa: Callable[[Int[np.ndarray, "item"]], float],
-    clusters: Sequence[Hashable],
-    unscored: int,
-    seed: int,
-    draws: int,
-) -> Interval:
-    """κ with an expanded percentile interval over clusters of items, as `stats.interval` has it.
-
-    κ is undefined in a resample that holds one label alone; such a resample counts as −1 for the lower limit and as 1
-    for the upper one.
-    """
-    n = len(clusters)
-    if n == 0:
-        return Interval(np.nan, np.nan, np.nan, 0, unscored)
-    place = {label: code for code, label in enumerate(dict.fromkeys(clusters))}
-    of, size = np.array([place[label] for label in clusters]), len(place)
-    estimate = kappa(np.ones(n, dtype=np.int64))
-    if size < 2 or np.isnan(estimate):
-        return Interval(estimate, np.nan, np.nan, n, unscored)
-    weights = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=draws)
-    drawn = np.array([kappa(row[of]) for row in weights])
-    tail = norm.cdf(student.ppf(0.025, size - 1) * np.sqrt(size / (size - 1)))
-    low, high = (np.quantile(np.nan_to_num(drawn, nan=worst), q) for worst, q in ((-1.0, tail), (1.0, 1 - tail)))
-    return Interval(estimate, float(low), float(high), n, unscored)
 
 
 def agreement(

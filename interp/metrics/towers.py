@@ -4,10 +4,9 @@ Weights are read without open_clip and torchvision, strictly: a parameter that i
 """
 
 import html
-import itertools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, runtime_checkable
@@ -16,20 +15,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from interp import store
 from interp.errors import InterpError
 from interp.metrics.base import Picture
+from interp.metrics.published import TEXTS, Part, converted, fetched, files_digest, stack, taken, texts_of
 from interp.models import folder as files
 
 Languages = Literal["native", "english"]
-FORMAT = 1
-"""Of what `converted` writes; another number makes it anew."""
-TEXTS = ("*.json", "*.txt", "*.model")
-"""The files of a repository beside its weights that say how to read pictures and captions."""
 OPENAI = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
 """Of the colours that CLIP was trained on; open_clip and ImageReward use the same."""
 CONFIG = "open_clip_config.json"
@@ -306,7 +299,7 @@ def _text(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"architectures": ["XLMRobertaModel"], "model_type": "xlm-roberta", **own, **more}
 
 
-def _parts(state: dict[str, Tensor], configs: Mapping[str, dict[str, Any]]) -> dict[str, "Part"]:
+def _parts(state: dict[str, Tensor], configs: Mapping[str, dict[str, Any]]) -> dict[str, Part]:
     """open_clip's weights by part."""
     vision: dict[str, Tensor] = {}
     for key, value in taken(state, "visual.", NAMES).items():
@@ -321,146 +314,3 @@ def _parts(state: dict[str, Tensor], configs: Mapping[str, dict[str, Any]]) -> d
         "text": Part(taken(state, "text.transformer."), configs["text"]),
         "projection": Part(taken(state, "text.proj.")),
     }
-
-
-# Reading published weights, here and for ImageReward
-
-
-def fetched(name: str, texts: Sequence[str], weights: Sequence[str]) -> Path:
-    """The folder of a model: a local one, or the files that are needed of a repository of the hub, from its cache.
-
-    Args:
-        name: a folder, or a hub id, `org/name`.
-        texts: patterns of files to fetch.
-        weights: patterns of weights; of the hub's the first that there is.
-
-    Raises:
-        InterpError: no folder, and not to be had from the hub.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    folder = Path(name).resolve()
-    if folder.is_dir():
-        return folder
-    if files.HUB_ID.fullmatch(name) is None:
-        raise InterpError(f"{name}: neither a folder nor a hub id like org/name; give one of the two")
-    for pattern in weights:
-        try:
-            place = Path(snapshot_download(name, allow_patterns=[*texts, pattern]))
-        except (HFValidationError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-            why = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-            raise InterpError(f"{name}: no such folder, and the hub does not give it ({why}); give a folder") from error
-        if any(place.glob(pattern)):
-            return place
-    raise InterpError(f"{name}: has no {' and no '.join(weights)} on the hub; give another model")
-
-
-def texts_of(folder: Path) -> list[Path]:
-    """The files beside the weights, by name."""
-    return sorted({p for pattern in TEXTS for p in folder.glob(pattern)})
-
-
-def files_digest(paths: Sequence[Path], dtype: torch.dtype, *more: str) -> str:
-    """SHA-256 over names and bytes of files, the number format, and more."""
-    parts = [[p.name, store.sha256_file(p)] for p in paths]
-    return store.sha256_bytes(json.dumps([*parts, str(dtype), *more]).encode())
-
-
-def taken(state: dict[str, Tensor], prefix: str, names: Mapping[str, str] | None = None) -> dict[str, Tensor]:
-    """The part of a state behind a prefix, moved out of it.
-
-    Args:
-        state: loses that part.
-        prefix: taken off the names.
-        names: whole pieces of a name → what is put in their place, in this order.
-    """
-    found: dict[str, Tensor] = {}
-    for key in [k for k in state if k.startswith(prefix)]:
-        own = key.removeprefix(prefix)
-        for old, new in (names or {}).items():
-            own = re.sub(rf"(?:^|(?<=\.)){re.escape(old)}", new, own)
-        found[own] = state.pop(key)
-    return found
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a file of weights."""
-
-    state: Mapping[str, Tensor]
-    """Under transformers' names, or a sequence's."""
-    config: Mapping[str, Any] | None = None
-    """Its config.json; None of plain layers, which have none."""
-
-
-def converted(
-    source: Path, parts: Callable[[dict[str, Tensor]], Mapping[str, Part]], unread: re.Pattern[str], settings: str
-) -> Path:
-    """A folder in the cache with the parts of a file of weights, each as it is loaded; made once.
-
-    Args:
-        source: the file; nothing in it is run.
-        parts: takes them out of its weights.
-        unread: weights that are passed over.
-        settings: what the parts depend on beside the file.
-
-    Raises:
-        InterpError: the file is damaged, or weights are left over.
-    """
-    key = store.sha256_bytes(json.dumps([FORMAT, source.name, store.sha256_file(source), settings]).encode())
-    place = store.cache_dir() / "converted" / key
-    if place.is_dir():
-        return place
-    state = {k: v for k, v in _tensors(source).items() if unread.fullmatch(k) is None}
-    found = parts(state)
-    if state:
-        raise InterpError(
-            f"{source}: holds {len(state)} weights not known, such as {min(state)}; give the published file"
-        )
-    with store.atomic_folder(place, "keep") as folder:
-        for name, part in found.items():
-            _write(folder, name, part)
-    return place
-
-
-def _write(folder: Path, name: str, part: Part) -> None:
-    own = {k: v.clone(memory_format=torch.contiguous_format) for k, v in part.state.items()}
-    if part.config is None:
-        save_file(own, folder / f"{name}.safetensors")
-        return
-    (folder / name).mkdir(parents=True)
-    (folder / name / "config.json").write_text(json.dumps(part.config))
-    save_file(own, folder / name / "model.safetensors")
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
-        return files.unpickle(path)
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise InterpError(f"{path}: damaged or cut short ({error}); fetch the model again") from error
-
-
-def stack(path: Path, widths: Sequence[int], places: Sequence[int], between: nn.Module, bias: bool) -> nn.Sequential:
-    """Linear layers from a file of weights.
-
-    Args:
-        path: the file.
-        widths: of their inputs and outputs, in a row.
-        places: of the layers in the sequence.
-        between: what stands at the other places.
-        bias: whether the layers have one.
-
-    Raises:
-        InterpError: weights missing, left over or of another shape.
-    """
-    sizes = itertools.pairwise(widths)
-    layers = {n: nn.Linear(a, b, bias=bias) for n, (a, b) in zip(places, sizes, strict=True)}
-    made = nn.Sequential(*[layers.get(n, between) for n in range(places[-1] + 1)])
-    try:
-        made.load_state_dict(load_file(path))
-    except RuntimeError as error:
-        raise InterpError(f"{path}: {' '.join(str(error).split())}; give the published file") from error
-    return made.eval().requires_grad_(False)
