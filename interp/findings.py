@@ -21,7 +21,7 @@ LABELS = {
     "clipscore:pocket-clip": "pocket-clip, noun caption",
     "clipscore:pocket-clip:culture_style": "pocket-clip, culture caption",
     "lpips-alex": "LPIPS to the reference",
-    "diversity": "diversity (LPIPS among seeds)",
+    "diversity": "diversity among seeds",
 }
 
 

@@ -240,12 +240,15 @@ def measures(results: Results) -> str:
     """What the measures beside CultureVQA say, and how to read them."""
     if not results.measures:
         return "The pictures were measured by nothing but the judge."
-    names = listed([m.label for m in results.measures])
-    said = f"The pictures of every arm by {names}."
+    said = f"The pictures of every arm by {counted(len(results.measures), 'measure')}."
     if any("corrected" in m.label for m in results.measures):
-        said += " The corrected share takes out the judge's own errors on real pictures."
-    if any(m.unit == "distance" for m in results.measures):
-        said += " LPIPS is the distance to the sample's reference picture; diversity that among pictures of one prompt."
+        said += " The corrected CultureVQA takes out the judge's own errors on real pictures."
+    if any(m.name.startswith("clipscore") for m in results.measures):
+        said += " pocket-clip, a small dual encoder of the pocket world, is no CLIP: cosine of picture and caption."
+    if any(m.name.startswith("lpips") for m in results.measures):
+        said += " LPIPS is the distance to the sample's reference picture."
+    if any(m.name == "diversity" for m in results.measures):
+        said += " Diversity is the mean LPIPS among pictures of one prompt with different seeds."
     return said
 
 
