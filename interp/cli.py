@@ -228,17 +228,25 @@ def measure(
     bench: Bench = "pocket",
     metrics: Metrics = None,
     split: str = "test",
+    real: Annotated[
+        Path | None, typer.Option(help="what `--images reference` gave by the same judges: takes their errors out")
+    ] = None,
     out: Out = Path("runs/measure"),
 ) -> None:
     """Measure a folder of pictures by CultureVQA, CLIPScore, ImageReward, LPIPS, diversity; no model of ours needed."""
-    from interp import benchmarks, evaluation, store
-    from interp.report.figures import figure
+    from interp import benchmarks, evaluation, store, values
+    from interp.report.figures import confusion, figure
+    from interp.report.results import Matrix
     from interp.report.sheet import write_sheet
 
     marks = benchmarks.load(bench)
-    found = evaluation.measure(images, marks, _names(metrics), split, cache=out / "scores.jsonl")
+    known = values.load(real) if real else None
+    found = evaluation.measure(images, marks, _names(metrics), split, cache=out / "scores.jsonl", real=known)
     _write(found, out, store.new_manifest(_command(), benchmark_digest=marks.digest))
-    typer.echo(write_sheet(out / "measure.html", f"{found.system} on {marks.name}", found, [figure(found)]))
+    rows = list(dict.fromkeys(found.cultures))
+    at = [found.labels.index(culture) for culture in rows]
+    answers = [confusion(Matrix.of(m[at], rows, found.labels)) for m in found.confusion.values()]
+    typer.echo(write_sheet(out / "measure.html", f"{found.system} on {marks.name}", found, [figure(found), *answers]))
 
 
 @app.command()

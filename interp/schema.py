@@ -157,11 +157,16 @@ class Row(BaseModel):
     image_licence: Text | None = None
     image_author: Text | None = None
     annotator: Text | None = None
-    """Person or model that wrote the native captions."""
+    """Person or model that wrote the native culture-style caption, and the noun-only one if that says nothing else."""
     review: Text | None = None
-    """Review status of the native captions."""
+    """Review status of the same."""
     annotator_en: Text | None = None
     review_en: Text | None = None
+    annotator_noun_only: Text | None = None
+    """Of the native noun-only caption, where another wrote it: in the paper a person, after a model's first one."""
+    review_noun_only: Text | None = None
+    annotator_noun_only_en: Text | None = None
+    review_noun_only_en: Text | None = None
     drawing: StrictInt | None = None
     """Of a composed picture: which drawing of the noun."""
     key: Text | None = None

@@ -142,6 +142,8 @@ def interval(
     within = None if strata is None else _keep(strata, scored)
     drawn = _bootstrap(values[scored, None], _keep(clusters, scored), within, draws, seed)
     low, high = _limits(drawn, level)[0].tolist()
+    if np.ptp(values[scored]) == 0 and not np.isnan(low):  # else the last bit of a sum puts them beside the estimate
+        low = high = float(drawn.estimate[0])
     return Interval(float(drawn.estimate[0]), low, high, n, unscored)
 
 

@@ -29,6 +29,18 @@ def run(arguments, monkeypatch, capsys):
         (["sae", "--layer", "40"], "layer 40"),
         (["ablate", "--neurons", "no/such/folder"], "no/such/folder"),
         (["doctor", "no/such/model"], "neither a folder"),
+        (["measure", "--images", "no/such/folder"], "no folder of pictures"),
+        (["measure", "--images", "reference", "--metrics", "fid"], "unknown metric 'fid'"),
+        (["measure", "--images", "reference", "--metrics", "culture_vqa:gemini:x?price=cheap"], "price 'cheap'"),
+        (["measure", "--images", "reference", "--metrics", "lpips:vgg"], "tools/lpips_weights.py"),
+        (["compare", "a=x"], "at least two"),
+        (["compare", "a", "b=y"], "write NAME=FOLDER"),
+        (["draw", "--prompts", "poem"], "prompts 'poem'; known: noun"),
+        (["report", "--judge", "oracle"], "unknown judge 'oracle'"),
+        (["bench", "stats", "no/such/bench"], "no/such/bench"),
+        (["bench", "import", "imagenet", ".", "--out", "new"], "unknown source 'imagenet'"),
+        (["bench", "import", "folder", ".", "--out", "new", "--place", "Tokyo"], "write A=B"),
+        (["bench", "reliability", "pocket", "--judge", "openai:gpt"], "openai:<model>@<url>"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments, said, monkeypatch, capsys, tmp_path):
@@ -112,3 +124,27 @@ def test_every_public_name_is_there():
         _ = interp.stear
     assert issubclass(interp.InterpError, ValueError)
     assert interp.InterpError is InterpError
+
+
+def test_a_folder_of_pictures_is_measured_and_compared(small_bench, tmp_path, monkeypatch, capsys):
+    """From the command line, without any model."""
+    for name, system in (("a", small_bench.samples("test")), ("b", small_bench.samples("test")[::-1])):
+        (tmp_path / name).mkdir()
+        for sample, shown in zip(small_bench.samples("test"), system, strict=True):
+            shutil.copy(small_bench.folder / shown.image, tmp_path / name / f"{sample.id}.png")
+    given = ["--bench", str(small_bench.folder), "--metrics", "culture_vqa:pocket,lpips,clipscore:pocket-clip"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["interp", "measure", "--images", "a", *given, "--out", "m"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "culture_vqa:pocket  100" in out and "0 [0, 0] distance" in out
+    assert {p.name for p in (tmp_path / "m").iterdir()} >= {"measure.html", "value.json", "manifest.json", "figure.png"}
+    monkeypatch.setattr(sys, "argv", ["interp", "compare", "own=a", "reversed=b", *given, "--out", "c"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    page = (tmp_path / "c" / "compare.html").read_text(encoding="utf-8")
+    assert "reversed" in page and "data:image/png" in page and "data:font/woff" in page
+    assert (tmp_path / "c" / "pictures.png").is_file()

@@ -61,6 +61,24 @@ def test_the_benchmarks_own_pictures_and_pictures_in_memory(small_bench, judge):
     assert real.overall["culture_vqa:pocket corrected"].estimate > 95
 
 
+def test_errors_on_real_pictures_are_taken_out(small_bench, judge):
+    real = evaluation.measure("reference", small_bench, [judge], progress=False)
+    blind = replace(real, confusion={judge.name: np.full((16, 16), 8.0)})
+    with pytest.raises(InterpError, match="hardly tells"):
+        evaluation.measure("reference", small_bench, [judge], real=blind, progress=False)
+    diagonal = {judge.name: real.confusion[judge.name] * 0 + 40 * np.eye(16) + 1}
+    plain, better = (
+        evaluation.measure("reference", small_bench, [judge], real=r, progress=False)
+        for r in (None, replace(real, confusion=diagonal))
+    )
+    assert judge.name + " corrected" not in plain.overall
+    assert better.overall[judge.name] == plain.overall[judge.name]
+    assert better.overall[judge.name + " corrected"].estimate != plain.overall[judge.name].estimate
+    other = CultureVqa(PixelJudge(judge.judge.labels, "changed"))
+    with pytest.raises(InterpError, match="has changed since"):
+        evaluation.measure("reference", small_bench, [other], real=real, progress=False)
+
+
 def test_several_judges_and_their_mean(small_bench, judge):
     other = CultureVqa(PixelJudge(judge.judge.labels[::-1], "reversed"))
     object.__setattr__(other.judge, "name", "reversed")

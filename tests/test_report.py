@@ -28,6 +28,7 @@ from interp.report.results import (
     Judge,
     Layers,
     Matrix,
+    MeasureRow,
     Sae,
     Sizes,
     Sweep,
@@ -186,6 +187,11 @@ class Draws:
             targets=[Target(name="masking", target="falls by at least 40 points", met=True,
                             measured=points(masked.difference)),
                      Target(name="waking", target="at least 90 %", measured=interval(woken.woken), met=False)],
+            measures=[
+                MeasureRow(name=name, label=label, unit=unit, direction=direction, arms=some)
+                for some in [{a: Estimate(estimate=0.3, ci=(0.2, 0.4), n=9, unscored=3) for a in ("noun only", "own")}]
+                for name, label, unit, direction in (("culture_vqa corrected", "corrected", "percent", "higher"),
+                                                     ("lpips-alex", "LPIPS to the reference", "distance", "lower"))],
             settings={"quick": False, "recipe": {"site": "resid", "layer": 3}},
             card={"parameters": 27_100_000, "noun recognised": self.estimate(0.78)},
         )  # fmt: skip

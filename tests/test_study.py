@@ -23,6 +23,20 @@ def test_the_quick_report_shows_the_method_at_work(out):
     assert found.gap.with_modifier.estimate >= 80 and found.gap.noun_only.estimate <= 20
     assert found.ablate.difference.estimate <= -40 < -10 <= found.ablate.random_difference.estimate
     assert found.wake.woken.estimate >= 60 and found.wake.random.estimate <= 10
+    measured = {m.name: m.arms for m in found.measures}
+    assert measured["culture_vqa corrected"]["woken"].estimate >= 60
+    assert measured["lpips-alex"]["woken"].estimate < 0.7 * measured["lpips-alex"]["noun only"].estimate
+    fits = measured["clipscore:pocket-clip:culture_style"]
+    assert fits["woken"].estimate > fits["noun only"].estimate + 0.1 > fits["random woken"].estimate
+    assert set(measured["diversity"]) == {
+        "with modifier",
+        "masked",
+        "random masked",
+        "noun only",
+        "woken",
+        "random woken",
+    }
+    assert measured["diversity"]["woken"].estimate > 0
     assert set(found.held_out) == {"with modifier", "noun only", "woken"}
     assert [v for v in found.variants if v.literal] and [v for v in found.variants if v.recipe]
     assert found.manifest.model_digest == interp.load("pocket").digest

@@ -185,7 +185,8 @@ def mixture(
 ) -> Float[np.ndarray, "draw culture"]:
     """The mixture of the rows of `rates` that gives `counts`, for every draw; entries may be negative."""
     observed = counts / counts.sum(1, keepdims=True)
-    return np.linalg.solve(rates.transpose(0, 2, 1), observed[..., None])[..., 0]
+    # the pseudo-inverse, for a redrawn matrix may be singular
+    return (np.linalg.pinv(rates.transpose(0, 2, 1)) @ observed[..., None])[..., 0]
 
 
 def _interval(estimate: float, draws: Float[np.ndarray, "draw"], n: int, unscored: int) -> Interval:

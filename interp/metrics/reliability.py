@@ -85,6 +85,20 @@ class Reliability:
     """None without annotations of the 16-way task."""
     seed: int
 
+    def __str__(self) -> str:
+        lines = [f"{self.judge} on {self.four_image.questions} real pictures, percent"]
+        for name, task in (("four-image", self.four_image), ("16-way", self.sixteen_way)):
+            lines.append(f"{name + ' task':>18}  {task.judge}")
+            lines += [f"{'people':>18}  {task.people}"] if task.people else []
+            low = min(task.per_culture.items(), key=lambda found: found[1].estimate)
+            lines.append(f"{'lowest':>18}  {low[1]} ({low[0]})")
+        if self.four_image.gap:
+            lines.append(f"{'judge − people':>18}  {self.four_image.gap} (four-image)")
+        if self.agreement:
+            found = {"Cohen's κ, majority": self.agreement.majority, "Fleiss' κ, people": self.agreement.fleiss}
+            lines += [f"{n:>18}  {i.estimate:.3f} [{i.low:.3f}, {i.high:.3f}] n={i.n}" for n, i in found.items()]
+        return "\n".join(lines)
+
 
 def four_image_task(samples: Sequence[Sample], seed: int) -> tuple[Question, ...]:
     """One question a sample, which is its right picture; the other three are of three other cultures.
