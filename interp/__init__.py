@@ -15,6 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from interp.discovery import find_layers as find_layers
+    from interp.discovery import find_neurons as find_neurons
+    from interp.discovery import scan_pictures as scan_pictures
+    from interp.discovery import train_sae as train_sae
     from interp.drawing import draw as draw
     from interp.errors import InterpError as InterpError
     from interp.errors import InterpWarning as InterpWarning
@@ -24,17 +28,10 @@ if TYPE_CHECKING:
     from interp.experiment import Sweep as Sweep
     from interp.experiment import ablate as ablate
     from interp.experiment import amplify as amplify
-    from interp.experiment import benchmark as benchmark
     from interp.experiment import enhance as enhance
-    from interp.experiment import find_layers as find_layers
-    from interp.experiment import find_neurons as find_neurons
-    from interp.experiment import load as load
-    from interp.experiment import load_sae as load_sae
     from interp.experiment import off_target as off_target
-    from interp.experiment import scan_pictures as scan_pictures
     from interp.experiment import steer as steer
     from interp.experiment import sweep as sweep
-    from interp.experiment import train_sae as train_sae
     from interp.experiment import tune_strength as tune_strength
     from interp.experiment import wake as wake
     from interp.finetuning import EnhancerSettings as EnhancerSettings
@@ -56,6 +53,9 @@ if TYPE_CHECKING:
     from interp.types import Neurons as Neurons
     from interp.types import NeuronSet as NeuronSet
     from interp.types import Site as Site
+    from interp.workspace import benchmark as benchmark
+    from interp.workspace import load as load
+    from interp.workspace import load_sae as load_sae
 
 __version__ = "0.1.0"
 
@@ -63,22 +63,16 @@ _HOME = {
     "drawing": ("draw",),
     "errors": ("InterpError", "InterpWarning"),
     "evaluation": ("compare", "measure"),
+    "discovery": ("find_layers", "find_neurons", "scan_pictures", "train_sae"),
     "experiment": (
         "Steered",
         "Sweep",
         "ablate",
         "amplify",
-        "benchmark",
         "enhance",
-        "find_layers",
-        "find_neurons",
-        "load",
-        "load_sae",
         "off_target",
-        "scan_pictures",
         "steer",
         "sweep",
-        "train_sae",
         "tune_strength",
         "wake",
     ),
@@ -88,6 +82,7 @@ _HOME = {
     "neurons": ("Rule",),
     "sae": ("SaeSettings",),
     "types": ("Comparison", "Effect", "LayerScores", "Measured", "NeuronSet", "Neurons", "Site"),
+    "workspace": ("benchmark", "load", "load_sae"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted([*_WHERE, "__version__"])

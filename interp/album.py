@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from interp import experiment
+from interp import trials
 from interp.arms import Stage
 from interp.benchmarks import Benchmark
-from interp.experiment import HELD_OUT, TEST, Trial
 from interp.interventions import Mask, Plan
 from interp.metrics.judges.base import Judge
 from interp.models.base import Adapter
 from interp.report.grids import Grid
+from interp.trials import Trial
 from interp.types import Neurons, Sample
+from interp.workspace import HELD_OUT, TEST
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Album:
 
     def _paired(self) -> dict[str, Grid]:
         """The gap, masking and waking: one prompt of each culture."""
-        make = experiment.maker(**self.wake)
+        make = trials.maker(**self.wake)
         samples = different_nouns(self._test(), self.neurons.cultures)
         stage = self._stage(samples)
         given = Trial(self.neurons, stage, 1)
@@ -68,14 +69,14 @@ class Album:
         stage, chosen = self._stage(samples), float(self.wake["strength"])
         arms = {}
         for strength in (share * chosen for share in (0.0, 0.25, 0.5, 1.0, 1.5)):
-            make = experiment.maker(**{**self.wake, "strength": strength})
+            make = trials.maker(**{**self.wake, "strength": strength})
             arms[f"λ = {strength:.3g}"] = _drawn(stage, "noun", Trial(self.neurons, stage, 0).plans(make))
         return _grid("The same noun-only prompts under growing strength.", arms, samples, "noun")
 
     def _steer(self) -> Grid:
         cultures = self.neurons.cultures
         samples = different_nouns(self._test(), cultures[:: max(1, len(cultures) // 6)])[:6]
-        stage, make = self._stage(samples), experiment.maker(**self.steer)
+        stage, make = self._stage(samples), trials.maker(**self.steer)
         arms = {"unsteered": _drawn(stage, "noun_en")}
         for culture in cultures:
             plan = Plan.of(make(self.neurons[culture]))
@@ -84,7 +85,7 @@ class Album:
 
     def _held_out(self) -> Grid:
         samples = different_nouns(self.bench.samples(HELD_OUT), self.neurons.cultures)
-        stage, make = self._stage(samples), experiment.maker(**self.wake)
+        stage, make = self._stage(samples), trials.maker(**self.wake)
         arms = {
             "noun-only": _drawn(stage, "noun"),
             "woken": _drawn(stage, "noun", Trial(self.neurons, stage, 0).plans(make)),

@@ -74,10 +74,10 @@ def layers(
     model: Model = "pocket", bench: Bench = "pocket", encoder: Encoder = "text_encoder", out: Out = Path("runs/layers")
 ) -> None:
     """ΔCA and the causal scan of every layer."""
-    from interp import experiment, values
+    from interp import discovery, values, workspace
 
-    loaded, marks = _load(model), experiment.benchmark(bench)
-    found = experiment.find_layers(loaded, marks, encoder=encoder)
+    loaded, marks = _load(model), workspace.benchmark(bench)
+    found = discovery.find_layers(loaded, marks, encoder=encoder)
     _write(found, out, values.manifest(_command(), loaded, marks))
 
 
@@ -94,14 +94,14 @@ def sae(
     out: Out = Path("runs/saes"),
 ) -> None:
     """Train Top-K SAEs and store them in SAE-Lens files."""
-    from interp import experiment
+    from interp import discovery, workspace
     from interp.sae import SaeSettings
 
     if site not in ("z", "resid"):
         raise InterpError(f"site {site!r}; an SAE is trained on z or resid")
-    loaded, marks = _load(model), experiment.benchmark(bench)
+    loaded, marks = _load(model), workspace.benchmark(bench)
     settings = SaeSettings(steps=steps, k=k, seed=seed)
-    made = experiment.train_sae(loaded, marks, layer, site, encoder, settings, out)  # type: ignore[arg-type]
+    made = discovery.train_sae(loaded, marks, layer, site, encoder, settings, out)  # type: ignore[arg-type]
     for trained in made.values():
         typer.echo(trained.ref.path)
 
@@ -114,12 +114,12 @@ def neurons(
     out: Out = Path("runs/neurons"),
 ) -> None:
     """Find each culture's neurons."""
-    from interp import experiment, values
+    from interp import discovery, values, workspace
     from interp import neurons as neuron
     from interp import sae as saes
 
-    loaded, marks = _load(model), experiment.benchmark(bench)
-    found = experiment.find_neurons(loaded, saes.load(sae_folder), marks)
+    loaded, marks = _load(model), workspace.benchmark(bench)
+    found = discovery.find_neurons(loaded, saes.load(sae_folder), marks)
     neuron.save(found, out)
     values.write_manifest(out, values.manifest(_command(), loaded, marks))
     typer.echo(neuron.to_table(found).to_string(index=False))
@@ -213,12 +213,12 @@ def draw(
     out: Out = Path("runs/pictures"),
 ) -> None:
     """Draw a benchmark's prompts into a folder, as one system of a comparison; resumes where it stopped."""
-    from interp import drawing, experiment
+    from interp import drawing, workspace
     from interp import neurons as neuron
 
     found = neuron.load(neurons_folder) if neurons_folder else None
     given = {"prompts": prompts, "neurons": found, "pictures": pictures, "seed": seed, "steps": steps}
-    marks = experiment.benchmark(bench)
+    marks = workspace.benchmark(bench)
     typer.echo(drawing.draw(_load(model), marks, out, split, per_culture, guidance=guidance, **given))
 
 
@@ -309,9 +309,9 @@ def _folders(systems: list[str]) -> dict[str, Path]:
 
 
 def _load(model: str) -> Any:
-    from interp import experiment
+    from interp import workspace
 
-    return experiment.load(model, **_placed)
+    return workspace.load(model, **_placed)
 
 
 def _effect(name: str, folder: Path, out: Path, per_culture: int | None, **options: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from interp import experiment, models, store
+from interp import models, store, workspace
 from interp.models import folder as files
 from interp.models import pipeline, pocket, sizes
 
@@ -36,7 +36,7 @@ def lines(model: str | None = None, load: bool = True, **options: Any) -> list[s
         return out
     out += estimate(model, **options)
     if load:
-        loaded = experiment.load(model, **options)
+        loaded = workspace.load(model, **options)
         out += [repr(loaded), f"digest {loaded.digest}"]
         out += [f"check {name}: {value:.3g}" for name, value in loaded.certificate.items()]
     return out

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from interp import capture, experiment, generation, store
+from interp import capture, generation, store, trials
 from interp.arms import seed_of, texts
 from interp.benchmarks import Benchmark
 from interp.errors import InterpError
@@ -64,7 +64,7 @@ def draw(
     plans = [Plan()] * len(samples)
     chosen = dict(recipe or model.recipe.get("wake", {"intervention": "amplify", "strength": 6, "codes": "topk"}))
     if neurons is not None:
-        make = experiment.maker(**chosen)
+        make = trials.maker(**chosen)
         plans = [Plan.of(make(neurons[s.culture])) for s in samples]
     said = {
         "model": model.digest, "benchmark": bench.digest, "prompts": prompts, "pictures": pictures, "seed": seed,

@@ -11,12 +11,11 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from interp import experiment, findings, sae, store
+from interp import discovery, experiment, findings, sae, store, trials, workspace
 from interp import neurons as neuron
 from interp.album import Album
 from interp.arms import default_judge
 from interp.benchmarks import Benchmark
-from interp.experiment import HELD_OUT, TEST, TRAIN
 from interp.interventions import Mask
 from interp.metrics import registry
 from interp.metrics.judges.base import Judge
@@ -24,6 +23,7 @@ from interp.models.base import Adapter
 from interp.report import results as parts
 from interp.report.page import write_report
 from interp.types import Codes, Interval, LayerScores, Neurons, Site
+from interp.workspace import HELD_OUT, TEST, TRAIN
 
 PAPER = {"intervention": "amplify", "strength": 6.0, "codes": "topk"}
 """The paper's literal intervention."""
@@ -90,7 +90,7 @@ class Study:
 
     def layers(self) -> LayerScores:
         """The attention contrast and the causal scan, with pictures at some of the layers."""
-        scores = experiment.find_layers(self.model, self.bench, per_culture=self.sizes.pairs, progress=self.progress)
+        scores = discovery.find_layers(self.model, self.bench, per_culture=self.sizes.pairs, progress=self.progress)
         last = self.model.spec("text_encoder").reach
         chosen = {scores.peak, self.recipe_site(scores).layer} | (set() if self.sizes.brief else {0, last // 2, last})
         drawn = {
@@ -99,7 +99,7 @@ class Study:
             "judge": self.judge,
             "progress": self.progress,
         }
-        return experiment.scan_pictures(self.model, self.bench, scores, sorted(chosen), **drawn)
+        return discovery.scan_pictures(self.model, self.bench, scores, sorted(chosen), **drawn)
 
     def dictionary(self, site: Site) -> sae.LoadedSae:
         """The SAE of a site: shipped, in the cache, or trained now."""
@@ -107,7 +107,7 @@ class Study:
 
     def found(self, site: Site) -> sae.LoadedSae | None:
         """The SAE of a site if it ships or is in the cache."""
-        for folder in (experiment.SHIPPED / Path(self.model.name).name, self.kept):
+        for folder in (workspace.SHIPPED / Path(self.model.name).name, self.kept):
             if (folder / sae.folder_name(site) / "cfg.json").is_file():
                 loaded = sae.load(folder / sae.folder_name(site))
                 if loaded.ref.model_digest == self.model.encoder_digest and loaded.ref.site == site:
@@ -123,13 +123,13 @@ class Study:
         """SAEs for the table of variants, smaller runs than those that ship, from one pass."""
         settings = sae.SaeSettings(steps=self.sizes.sae_steps, batch=512, k=16, seed=self.seed)
         count = self.sizes.sae_samples
-        return experiment.train_saes(
+        return discovery.train_saes(
             self.model, self.bench, sites, settings, self.kept, per_culture=count, progress=self.progress
         )
 
     def neurons(self, site: Site, rule: neuron.Rule | None = None) -> Neurons:
         """Neurons at a site by a rule; None for the recipe's."""
-        return experiment.find_neurons(self.model, self.dictionary(site), self.bench, rule, progress=self.progress)
+        return discovery.find_neurons(self.model, self.dictionary(site), self.bench, rule, progress=self.progress)
 
     def recipe_site(self, scores: LayerScores) -> Site:
         """The recipe's site, or the paper's on a model without one."""
@@ -178,7 +178,7 @@ class Study:
 
     def _variants_at(self, found: Neurons, recipe: Site, wake: Mapping[str, Any], literal: bool) -> list[parts.Variant]:
         site = found.sae.site
-        given = experiment.trial(found, 1, **self.options(self.sizes.variants))
+        given = trials.trial(found, 1, **self.options(self.sizes.variants))
         stage = given.stage
         masked = stage.interval(stage.arm("masked", "cult", given.plans(Mask)).culture_hit)
         plans, _ = given.dealt(Mask)
@@ -193,7 +193,7 @@ class Study:
             choices.append(own)
         rows = []
         for intervention, codes, strength in choices:
-            make = experiment.maker(intervention, strength, codes)
+            make = trials.maker(intervention, strength, codes)
             woken = stage.arm("woken", "noun", given.plans(make))
             random = stage.arm("random", "noun", given.dealt(make)[0])
             rows.append(
@@ -217,8 +217,8 @@ class Study:
         """Waking nouns outside the benchmark (Table 6); nothing where the benchmark has none."""
         if HELD_OUT not in self.bench.splits:
             return {}
-        given = experiment.trial(neurons, split=HELD_OUT, **self.options(self.sizes.held_out))
-        stage, make = given.stage, experiment.maker(**self.wake_recipe())
+        given = trials.trial(neurons, split=HELD_OUT, **self.options(self.sizes.held_out))
+        stage, make = given.stage, trials.maker(**self.wake_recipe())
         arms = {
             "with modifier": stage.arm("held out, with modifier", "cult"),
             "noun only": stage.arm("held out", "noun"),
@@ -228,8 +228,8 @@ class Study:
 
     def diversity(self, neurons: Neurons) -> dict[str, Interval]:
         """Mean LPIPS among the pictures of one prompt, in every arm of masking and waking."""
-        given = experiment.trial(neurons, 1, **self.options(self.sizes.diverse))
-        stage, make = given.stage, experiment.maker(**self.wake_recipe())
+        given = trials.trial(neurons, 1, **self.options(self.sizes.diverse))
+        stage, make = given.stage, trials.maker(**self.wake_recipe())
         metric = registry.metric("diversity", self.bench)
         plans = {
             "with modifier": ("cult", None),
@@ -328,7 +328,7 @@ class Study:
         return [round(share * float(wake["strength"]), 3) for share in shares]
 
     def _steered(self, neurons: Neurons) -> tuple[dict[str, Interval], Interval]:
-        make = experiment.maker(**self.steer_recipe())
+        make = trials.maker(**self.steer_recipe())
         # the prompts are English and neutral: whose samples they come from does not matter
         some = neurons.cultures[::3] if self.sizes.brief else None
         return experiment.steer_all(neurons, make, cultures=some, **self.options(self.sizes.steer))
@@ -362,7 +362,7 @@ def report(
     command = shlex.join(
         ["interp", "report", *[part for name, value in options.items() for part in (f"--{name}", value)]]
     )
-    found = experiment.benchmark(bench)
+    found = workspace.benchmark(bench)
     named = registry.judge(judge, found.cultures) if judge else default_judge(found)
     study = Study(model, found, Sizes.named(size), named, seed, progress)
     return study.run(out, command)

@@ -8,7 +8,7 @@ import torch
 from test_experiment import PixelJudge
 
 import interp
-from interp import capture, experiment
+from interp import capture, trials
 from interp.types import UNRECOGNISABLE
 
 CULTURES = ("China", "Germany", "Turkey")
@@ -72,7 +72,7 @@ def test_whole_method(model, few, tmp_path, monkeypatch):
             folder = tmp_path / f"{name}-{site}"
             sae = interp.train_sae(model, few, scores.peak, site, name, settings, folder, progress=False)
             neurons = interp.find_neurons(model, sae, few, interp.Rule(k=4, tau=None), progress=False)
-            stage = experiment.trial(neurons, 0, **given).stage
+            stage = trials.trial(neurons, 0, **given).stage
             for make in (interp.Mask, lambda s: interp.Amplify(s, 50), lambda s: interp.Steer(s, 50)):
                 plans = [interp.Plan.of(make(neurons[c])) for c in stage.cultures]
                 before, after = (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import interp
-from interp import arms, experiment, generation, layers, stats, values
+from interp import arms, generation, layers, stats, trials, values
 from interp.errors import InterpError
 from interp.metrics.judges.base import Verdicts
 from interp.types import UNRECOGNISABLE, Site
@@ -37,7 +37,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def test_arms_are_paired_and_seeded(tiny_neurons, options):
-    given = experiment.trial(tiny_neurons, 0, **options)
+    given = trials.trial(tiny_neurons, 0, **options)
     first, second = given.stage.pictures("noun"), given.stage.pictures("noun")
     assert np.array_equal(first, second)
     assert len({p.tobytes() for p in first}) == len(first)
@@ -48,7 +48,7 @@ def test_arms_are_paired_and_seeded(tiny_neurons, options):
 
 def test_effect_is_what_a_loop_says(tiny_neurons, options):
     effect = interp.amplify(tiny_neurons, 6, random_control=3, **options)
-    given = experiment.trial(tiny_neurons, 3, **options)
+    given = trials.trial(tiny_neurons, 3, **options)
     judge, cultures = options["judge"], given.stage.cultures
     for name, plans in (
         ("baseline", None),
@@ -66,25 +66,25 @@ def test_effect_is_what_a_loop_says(tiny_neurons, options):
 
 
 def test_an_interrupted_arm_goes_on(tiny_neurons, options, monkeypatch):
-    given = experiment.trial(tiny_neurons, 0, **options)
+    given = trials.trial(tiny_neurons, 0, **options)
     monkeypatch.setattr(given.stage.model, "images_at_once", 8)
     whole = given.stage.arm("baseline", "cult")
     calls = []
     images = type(given.stage.model).images
     monkeypatch.setattr(type(given.stage.model), "images", lambda *a, **k: calls.append(1) or images(*a, **k))
-    again = experiment.trial(tiny_neurons, 0, **options).stage.arm("baseline", "cult")
+    again = trials.trial(tiny_neurons, 0, **options).stage.arm("baseline", "cult")
     assert not calls
     assert again.answer == whole.answer
     for judge in (PixelJudge(options["judge"].labels[::-1], "reversed"), PixelJudge(options["judge"].labels, None)):
         calls.clear()
-        experiment.trial(tiny_neurons, 0, **options | {"judge": judge}).stage.arm("baseline", "cult")
+        trials.trial(tiny_neurons, 0, **options | {"judge": judge}).stage.arm("baseline", "cult")
         assert calls, "another judge, or one without a digest, is asked anew"
 
 
 def test_controls_are_matched_and_hold_no_culture(tiny_neurons):
     taken = {i for s in tiny_neurons.sets.values() for i in s.indices}
-    sets = experiment.control_sets(tiny_neurons, "Japan", 5, seed=1)
-    assert [s.indices for s in sets] == [s.indices for s in experiment.control_sets(tiny_neurons, "Japan", 5, seed=1)]
+    sets = trials.control_sets(tiny_neurons, "Japan", 5, seed=1)
+    assert [s.indices for s in sets] == [s.indices for s in trials.control_sets(tiny_neurons, "Japan", 5, seed=1)]
     for chosen in sets:
         assert len(chosen.indices) == len(tiny_neurons["Japan"].indices)
         assert not set(chosen.indices) & taken
@@ -93,7 +93,7 @@ def test_controls_are_matched_and_hold_no_culture(tiny_neurons):
 
 
 def test_sets_are_dealt_evenly(tiny_neurons, options):
-    given = experiment.trial(tiny_neurons, 2, **options)
+    given = trials.trial(tiny_neurons, 2, **options)
     plans, owner = given.dealt(interp.Mask)
     assert len(plans) == len(given.stage.samples)
     for culture in set(given.stage.cultures):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import interp
-from interp import experiment, pocket
+from interp import experiment, pocket, workspace
 from interp import sae as saes
 from interp.metrics.judges.base import hits
 from interp.metrics.judges.pocket import load_judge
@@ -44,14 +44,14 @@ def test_shipped_saes_fit_the_model_and_load_in_sae_lens(model):
     for number in (layer - 1, layer, layer + 1):
         found = interp.load_sae("pocket", number)
         assert found.ref.model_digest == model.encoder_digest
-        figures = json.loads((experiment.SHIPPED / "pocket" / f"layer_{number:02d}" / "manifest.json").read_text())
+        figures = json.loads((workspace.SHIPPED / "pocket" / f"layer_{number:02d}" / "manifest.json").read_text())
         assert figures["measured"]["explained_variance"] > 0.8
-    plain = SAE.load_from_disk(str(experiment.SHIPPED / "pocket" / f"layer_{layer:02d}"))
+    plain = SAE.load_from_disk(str(workspace.SHIPPED / "pocket" / f"layer_{layer:02d}"))
     features = np.random.default_rng(0).normal(size=(4, 384)).astype("float32")
     import torch
 
     x = torch.from_numpy(features)
-    ours = saes.load(experiment.SHIPPED / "pocket" / f"layer_{layer:02d}")
+    ours = saes.load(workspace.SHIPPED / "pocket" / f"layer_{layer:02d}")
     torch.testing.assert_close(plain.encode(x).float(), ours.encode(x), atol=2e-2, rtol=2e-2)
 
 

@@ -5,7 +5,7 @@ python tools/pocket/train_saes.py --layers 3 4 5
 
 import argparse
 
-from interp import experiment, load
+from interp import discovery, load, workspace
 from interp.sae import SaeSettings
 
 
@@ -18,10 +18,10 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=16)
     args = parser.parse_args()
     settings = SaeSettings(steps=args.steps, batch=args.batch, k=args.k)
-    folder = experiment.SHIPPED / "pocket"
-    made = experiment.train_sae(
+    folder = workspace.SHIPPED / "pocket"
+    made = discovery.train_sae(
         load("pocket"),
-        experiment.benchmark(),
+        workspace.benchmark(),
         args.layers,
         "resid",
         settings=settings,

@@ -1,0 +1,101 @@
+"""What a session works with: models and benchmarks by name, shipped SAEs, and which split serves what.
+
+Neurons remember their model and benchmark by digest; what is in memory is found again by it. Neurons are selected on
+the detection split, strength is tuned on the train split, effects are measured on the test split.
+"""
+
+import weakref
+from functools import cache
+from pathlib import Path
+
+from interp import benchmarks, loading, sae, store
+from interp.benchmarks import Benchmark
+from interp.errors import InterpError
+from interp.models.base import Adapter
+from interp.types import (
+    Neurons,
+    Site,
+    SiteKind,
+)
+
+DETECTION, TRAIN, TEST = "detection", "train", "test"
+HELD_OUT = "cross_domain"
+"""Split of the nouns outside the benchmark."""
+SHIPPED = Path(__file__).parents[1] / "saes"
+"""Trained SAEs of a checkout, by model."""
+_loaded: "weakref.WeakValueDictionary[str, Adapter]" = weakref.WeakValueDictionary()
+
+
+def load(
+    name: str,
+    device: str | None = None,
+    dtype: str | None = None,
+    offload: str | None = None,
+    size: int | None = None,
+) -> Adapter:
+    """Load a model; it proves itself, and its certificate stays with it.
+
+    Args:
+        name: `pocket`, a diffusers folder, a hub id, `pea-diffusion:<folder>` or `show-o2:<folder>`.
+        device: `cpu`, `cuda`, …; None for what is there.
+        dtype: `float32`, `float16` or `bfloat16`; None for what suits model and device.
+        offload: `none`, `model` or `sequential`; None for what fits.
+        size: side of the pictures in pixels; None for the model's.
+
+    Raises:
+        InterpError: nothing of that name, a broken or missing part, no memory for it, or a check failed.
+    """
+    model = loading.load(name, device, dtype, offload, size)
+    _loaded[model.encoder_digest] = model
+    return model
+
+
+@cache
+def _benchmark(source: str) -> Benchmark:
+    return benchmarks.load(source)
+
+
+def benchmark(source: str | Path = "pocket") -> Benchmark:
+    """Load a benchmark: `pocket`, or a folder in CultureBench format."""
+    return _benchmark(str(source))
+
+
+def model_of(neurons: Neurons, model: Adapter | None) -> Adapter:
+    """The model that the neurons are of: the one given, one in memory, or loaded by its name."""
+    digest = neurons.sae.model_digest
+    found = model or _loaded.get(digest) or load(str(neurons.settings["model"]))
+    sae.check_model(neurons.sae, found.encoder_digest)
+    return found
+
+
+def bench_of(neurons: Neurons, bench: Benchmark | None) -> Benchmark:
+    found = bench or benchmark(str(neurons.settings["benchmark"]))
+    if found.digest != neurons.benchmark_digest:
+        raise InterpError(
+            f"these neurons were found on another benchmark ({neurons.benchmark_digest[:12]}) than {found.name} "
+            f"({found.digest[:12]}); pass the one they were found on"
+        )
+    return found
+
+
+def refuse_test(split: str) -> None:
+    if split == TEST:
+        raise InterpError("selection may not see the test split; use 'detection' (or 'train')")
+
+
+def arm_cache(model: Adapter) -> Path:
+    folder = store.cache_dir() / "arms" / model.digest[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def load_sae(source: str | Path, layer: int | None = None, site: SiteKind = "resid") -> sae.LoadedSae:
+    """Load an SAE: its folder; or a folder of several, or a shipped model's name, with a layer.
+
+    Raises:
+        InterpError: there is none.
+    """
+    if layer is None:
+        return sae.load(source)
+    root = Path(source) if Path(source).is_dir() else SHIPPED / str(source)
+    return sae.load(root / sae.folder_name(Site(layer, site)))
