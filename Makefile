@@ -10,7 +10,7 @@ report: $(READY)  # the whole method on the pocket model
 	@echo "The report: $(CURDIR)/$(REPORT)/report.html"
 
 test: lint  # what has to pass before a change lands
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from interp.interventions import Plan as Plan
     from interp.interventions import Steer as Steer
     from interp.neurons import Rule as Rule
+    from interp.published_files import load_enhancer as load_enhancer
+    from interp.published_files import load_neurons as load_neurons
+    from interp.publishing import publish as publish
     from interp.sae import SaeSettings as SaeSettings
     from interp.types import Comparison as Comparison
     from interp.types import Effect as Effect
@@ -80,6 +83,8 @@ _HOME = {
     "generation": ("edited", "encode", "generate"),
     "interventions": ("Amplify", "Enhance", "Mask", "Plan", "Steer"),
     "neurons": ("Rule",),
+    "published_files": ("load_enhancer", "load_neurons"),
+    "publishing": ("publish",),
     "sae": ("SaeSettings",),
     "types": ("Comparison", "Effect", "LayerScores", "Measured", "NeuronSet", "Neurons", "Site"),
     "workspace": ("benchmark", "load", "load_sae"),

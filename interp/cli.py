@@ -63,9 +63,12 @@ def report(
 ) -> None:
     """The whole method, to one page with figures and a results file; resumes where it stopped."""
     from interp import study
+    from interp.metrics import registry
 
     if size not in ("quick", "sample", "full"):
         raise InterpError(f"size {size!r}; known: quick, sample, full")
+    if judge is not None:
+        registry.check_judge(judge)
     typer.echo(study.report(_load(model), bench, out, "quick" if quick else size, seed, judge))
 
 
@@ -216,6 +219,7 @@ def draw(
     from interp import drawing, workspace
     from interp import neurons as neuron
 
+    drawing.check_prompts(prompts)
     found = neuron.load(neurons_folder) if neurons_folder else None
     given = {"prompts": prompts, "neurons": found, "pictures": pictures, "seed": seed, "steps": steps}
     marks = workspace.benchmark(bench)
@@ -285,6 +289,33 @@ def compare(
 
 
 @app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="an SAE, a folder of several, neurons or an enhancer")],
+    repo: Annotated[str, typer.Argument(help="org/name on the hub")],
+    licence: Annotated[str, typer.Option(help="SPDX id, such as Apache-2.0")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="write the folder, upload nothing")] = False,
+    out: Annotated[Path | None, typer.Option(help="where a dry run writes")] = None,
+    private: bool = False,
+    model_name: Annotated[str | None, typer.Option(help="of the model, for an enhancer's card")] = None,
+) -> None:
+    """Check, describe and upload SAEs, neurons or an enhancer, so that anyone can load them."""
+    from interp import enhancer, publishing, sae
+    from interp import neurons as neuron
+
+    found: Any
+    if (folder / "neurons.json").is_file():
+        found = neuron.load(folder)
+    elif (folder / enhancer.WEIGHTS).is_file():
+        found = enhancer.read(folder)
+    else:
+        parts = sorted(p.parent for p in folder.glob("*/cfg.json"))
+        found = [sae.load(part) for part in parts] or sae.load(folder)
+    options = {"dry_run": dry_run, "folder": out, "private": private, "model_name": model_name}
+    done = publishing.publish(found, repo, licence, **options)
+    typer.echo(done.url or done.folder)
+
+
+@app.command()
 def doctor(
     model: Annotated[str | None, typer.Argument(help="a model to estimate, load and certify")] = None,
     load: Annotated[bool, typer.Option(help="load it; else the estimate alone")] = True,
@@ -305,7 +336,10 @@ def _folders(systems: list[str]) -> dict[str, Path]:
     parts = [system.partition("=") for system in systems]
     if wrong := [system for system, (name, _, folder) in zip(systems, parts, strict=True) if not name or not folder]:
         raise InterpError(f"system {wrong[0]!r}; write NAME=FOLDER, such as ours=runs/pictures")
-    return {name: Path(folder) for name, _, folder in parts}
+    named = {name: Path(folder) for name, _, folder in parts}
+    if len(systems) < 2 or len(named) < len(systems):
+        raise InterpError(f"systems asked: {', '.join(systems)}; give at least two, each with its own name")
+    return named
 
 
 def _load(model: str) -> Any:

@@ -54,8 +54,7 @@ def draw(
         InterpError: unknown prompts or split, no picture asked, neurons selected on this split, or the folder holds
             pictures of another run.
     """
-    if prompts not in KINDS:
-        raise InterpError(f"prompts {prompts!r}; known: {', '.join(KINDS)}")
+    check_prompts(prompts)
     if pictures < 1:
         raise InterpError(f"{pictures} pictures of each sample asked; ask for at least one")
     if neurons is not None and neurons.split == split:
@@ -82,3 +81,13 @@ def draw(
                     folder.write(out, samples[i].id, picture, number if pictures > 1 else None)
                 journal.record_all({f"{samples[i].id}/{number}": True for i in todo})
     return out
+
+
+def check_prompts(prompts: str) -> None:
+    """Refuse an unknown kind of prompts.
+
+    Raises:
+        InterpError: with the known ones.
+    """
+    if prompts not in KINDS:
+        raise InterpError(f"prompts {prompts!r}; known: {', '.join(KINDS)}")

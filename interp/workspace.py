@@ -8,10 +8,11 @@ import weakref
 from functools import cache
 from pathlib import Path
 
-from interp import benchmarks, loading, sae, store
+from interp import benchmarks, loading, published_files, sae, store
 from interp.benchmarks import Benchmark
 from interp.errors import InterpError
 from interp.models.base import Adapter
+from interp.models.folder import HUB_ID
 from interp.types import (
     Neurons,
     Site,
@@ -89,13 +90,31 @@ def arm_cache(model: Adapter) -> Path:
     return folder
 
 
-def load_sae(source: str | Path, layer: int | None = None, site: SiteKind = "resid") -> sae.LoadedSae:
-    """Load an SAE: its folder; or a folder of several, or a shipped model's name, with a layer.
+def load_sae(
+    source: str | Path,
+    layer: int | None = None,
+    site: SiteKind = "resid",
+    encoder: str = "text_encoder",
+    revision: str | None = None,
+) -> sae.LoadedSae:
+    """Load an SAE: its folder; or, with a layer, of a folder of several, a shipped model, or a published repository.
+
+    Args:
+        source: a folder, a shipped model's name such as `pocket`, or a hub id. Published ones are checked against their
+            checksums and golden vectors.
+        layer: 0-based; needed where there are several.
+        site: `z` or `resid`.
+        encoder: which text encoder.
+        revision: of a hub id; the newest if None.
 
     Raises:
-        InterpError: there is none.
+        InterpError: there is none, or a published one does not fit its checksums or golden vectors.
     """
+    folder, shipped = Path(source), SHIPPED / str(source)
+    known = folder.exists() or shipped.exists()
+    if (folder / published_files.SUMS).is_file() or (not known and HUB_ID.fullmatch(str(source))):
+        return published_files.load_sae(source, layer, site, encoder, revision)
     if layer is None:
         return sae.load(source)
-    root = Path(source) if Path(source).is_dir() else SHIPPED / str(source)
-    return sae.load(root / sae.folder_name(Site(layer, site)))
+    root = folder if folder.is_dir() else shipped
+    return sae.load(root / sae.folder_name(Site(layer, site, encoder)))

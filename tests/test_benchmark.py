@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from interp import benchmarks as benchmark
-from interp import pocket, schema, tables
+from interp import pictures, pocket, schema, tables
 from interp.errors import InterpError
 
 PER_CELL = 2
@@ -440,7 +440,7 @@ def test_a_damaged_picture_is_an_error_or_a_picture(made, tmp_path_factory, data
     path = tmp_path_factory.getbasetemp() / "damaged.png"
     path.write_bytes(bytes(raw[: data.draw(st.integers(0, len(raw)))]))
     with suppress(InterpError):
-        assert benchmark._open(path).mode == "RGB"
+        assert pictures.read(path).mode == "RGB"
 
 
 # Validating

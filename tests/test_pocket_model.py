@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import interp
-from interp import experiment, pocket, workspace
+from interp import pocket, workspace
 from interp import sae as saes
 from interp.metrics.judges.base import hits
 from interp.metrics.judges.pocket import load_judge
@@ -32,7 +32,7 @@ def test_judge_knows_real_composites(bench):
 
 
 def test_the_gap_is_there(model, bench):
-    stage = experiment.Stage(model, load_judge(), bench.subset("test", 1, 0).samples("test"), progress=False)
+    stage = Stage(model, load_judge(), bench.subset("test", 1, 0).samples("test"), progress=False)
     assert stage.arm("style", "cult").culture_hit.mean() >= 80
     assert stage.arm("plain", "noun").culture_hit.mean() <= 20
 

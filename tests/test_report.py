@@ -715,7 +715,7 @@ def test_prompts_are_escaped_and_named_by_language_and_direction(report: Path):
         direction = "rtl" if language == "ar" else "ltr"
         assert f'lang="{language}" dir="{direction}">{prompt}</span>' in page
     assert page.count("<img") == page.count('alt="')
-    assert page.count('class="plot ') == 12
+    assert page.count('class="plot ') == 13
 
 
 def test_shipped_fonts_have_every_letter_of_the_captions():

@@ -25,6 +25,7 @@ from interp.types import UNRECOGNISABLE, Sample
 
 REWARD, BERT = "THUDM/ImageReward", "google-bert/bert-base-uncased"
 GEMINI = "gemini-2.5-flash"
+JUDGES = ("pocket", "qwen3-vl", "gemini", "openai")
 POCKET = ("culture_vqa:pocket", "clipscore:pocket-clip", "lpips")
 """What the benchmark `pocket` is measured by if nothing is named."""
 
@@ -73,6 +74,7 @@ def judge(name: str, labels: Sequence[str]) -> Judge:
     Raises:
         InterpError: unknown, with the known ones.
     """
+    check_judge(name)
     options = (*(label for label in labels if label != UNRECOGNISABLE), UNRECOGNISABLE)
     kind, _, given = name.partition(":")
     given, _, price = given.partition("?price=")
@@ -88,13 +90,21 @@ def judge(name: str, labels: Sequence[str]) -> Judge:
         from interp.metrics.judges.gemini import GeminiJudge
 
         return GeminiJudge(labels=options, model=given or GEMINI, price=_price(price))
-    if kind == "openai":
-        from interp.metrics.judges.openai import OpenAiJudge
+    from interp.metrics.judges.openai import OpenAiJudge
 
-        model, _, url = _needed(name, given, "openai:<model>@<url>").partition("@")
-        address = _needed(name, url, "openai:<model>@<url>")
-        return OpenAiJudge(labels=options, model=model, base_url=address, price=_price(price))
-    raise InterpError(f"unknown judge {name!r}; known: pocket, qwen3-vl, gemini, openai")
+    model, _, url = _needed(name, given, "openai:<model>@<url>").partition("@")
+    address = _needed(name, url, "openai:<model>@<url>")
+    return OpenAiJudge(labels=options, model=model, base_url=address, price=_price(price))
+
+
+def check_judge(name: str) -> None:
+    """Refuse a name that is no judge's, before anything is loaded for it.
+
+    Raises:
+        InterpError: with the known ones.
+    """
+    if name.partition(":")[0] not in JUDGES:
+        raise InterpError(f"unknown judge {name!r}; known: {', '.join(JUDGES)}")
 
 
 def _price(text: str) -> tuple[float, float] | None:
