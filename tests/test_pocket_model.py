@@ -8,6 +8,7 @@ import pytest
 import interp
 from interp import pocket, workspace
 from interp import sae as saes
+from interp.arms import Stage
 from interp.metrics.judges.base import hits
 from interp.metrics.judges.pocket import load_judge
 
