@@ -38,15 +38,13 @@ def test_the_gap_is_there(model, bench):
     assert stage.arm("plain", "noun").culture_hit.mean() <= 20
 
 
-def test_shipped_saes_fit_the_model_and_load_in_sae_lens(model):
+def test_the_shipped_sae_fits_the_model_and_loads_in_sae_lens(model):
     from sae_lens import SAE
 
     layer = model.recipe["layer"]
-    for number in (layer - 1, layer, layer + 1):
-        found = interp.load_sae("pocket", number)
-        assert found.ref.model_digest == model.encoder_digest
-        figures = json.loads((workspace.SHIPPED / "pocket" / f"layer_{number:02d}" / "manifest.json").read_text())
-        assert figures["measured"]["explained_variance"] > 0.8
+    assert interp.load_sae("pocket", layer).ref.model_digest == model.encoder_digest
+    figures = json.loads((workspace.SHIPPED / "pocket" / f"layer_{layer:02d}" / "manifest.json").read_text())
+    assert figures["measured"]["explained_variance"] > 0.8
     plain = SAE.load_from_disk(str(workspace.SHIPPED / "pocket" / f"layer_{layer:02d}"))
     features = np.random.default_rng(0).normal(size=(4, 384)).astype("float32")
     import torch

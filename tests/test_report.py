@@ -684,7 +684,7 @@ def test_sentences_follow_the_intervals(results: Results):
 
 def test_the_page_loads_nothing_and_is_well_formed(report: Path):
     page = report.read_text(encoding="utf-8")
-    assert not re.search(r"""(?:src|href|action)\s*=\s*["'](?!data:image/png;base64,|#)""", page)
+    assert not re.search(r"""(?:src|href|action)\s*=\s*["'](?!data:image/(?:png|webp);base64,|#)""", page)
     assert not re.search(r"@import|url\((?!data:font/woff;base64,)|https?:|<script|<link|<iframe", page)
     assert "default-src 'none'" in page
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from interp.errors import InterpError
 from interp.report import captions, figures, tables
 from interp.report.grids import Grid
-from interp.report.pictures import inline
+from interp.report.pictures import inline_plot
 from interp.report.results import Results, indices
 from interp.report.style import render
 from interp.report.tables import Table
@@ -141,7 +141,7 @@ def _page(results: Results, pictures: Mapping[str, Grid], drawn: Mapping[str, Fi
         commit=(results.manifest.commit or "none (outside a repository)")[:12],
         say=_sentences(results),
         key_numbers=captions.key_numbers(results),
-        plots={name: inline(data) for name, data in png.items()},
+        plots={name: inline_plot(data) for name, data in png.items()},
         widths={name: f"{figure.get_figwidth():.2f}" for name, figure in drawn.items()},
         galleries=galleries,
         tables=_tables(results),

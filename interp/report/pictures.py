@@ -1,4 +1,4 @@
-"""Pictures inside a page: PNG bytes as a data address, so that nothing is loaded."""
+"""Pictures inside a page: their bytes as data addresses, so that nothing is loaded."""
 
 import base64
 from io import BytesIO
@@ -8,15 +8,28 @@ from PIL import Image
 from interp.report.grids import Picture
 
 
-def inline(png: bytes) -> str:
-    """A data address of PNG bytes."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+COLOURS = 256
+"""Of a plot inside a page: flat shades and the edges of letters; a third of the bytes of all colours."""
 
 
-def inline_png(picture: Picture, most: int = 256) -> str:
-    """A data address of a picture, at its own size or shrunk to at most so many pixels a side."""
+def inline(image: bytes, kind: str = "png") -> str:
+    """A data address of the bytes of a picture."""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+
+
+def inline_plot(png: bytes) -> str:
+    """A data address of a plot, in a palette of its own."""
+    buffer = BytesIO()
+    with Image.open(BytesIO(png)) as plot:
+        flat = plot.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    flat.save(buffer, format="PNG", optimize=True)
+    return inline(buffer.getvalue())
+
+
+def inline_picture(picture: Picture, most: int = 256) -> str:
+    """A data address of a picture, at its own size or shrunk to at most so many pixels a side, without loss."""
     buffer, image = BytesIO(), Image.fromarray(picture)
     if max(image.size) > most:
         image.thumbnail((most, most), Image.Resampling.LANCZOS)
-    image.save(buffer, format="PNG", optimize=True)
-    return inline(buffer.getvalue())
+    image.save(buffer, format="WEBP", lossless=True, quality=100, method=6)
+    return inline(buffer.getvalue(), "webp")

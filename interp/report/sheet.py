@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from interp.report.grids import Grid
 from interp.report.page import faces
-from interp.report.pictures import inline
+from interp.report.pictures import inline_plot
 from interp.report.style import render
 from interp.report.tables import gallery, html
 from interp.store import atomic_write_text
@@ -34,7 +34,7 @@ def write_sheet(path: Path, title: str, value: object, figures: Sequence[Figure]
     css = files("interp.report").joinpath("page.css").read_text(encoding="utf-8")
     css += faces({str(n): grid for n, grid in enumerate(grids)})
     plot = Markup('<figure><img class="plot" src="{}" alt=""></figure>')
-    shown = [plot.format(inline(render(f, "png"))) for f in figures]
+    shown = [plot.format(inline_plot(render(f, "png"))) for f in figures]
     shown += [
         Markup('<figure class="grid">{}<figcaption>{}</figcaption></figure>').format(gallery(g), g.title) for g in grids
     ]

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from interp.curation import Census
 from interp.errors import InterpError
 from interp.report.grids import Grid, GridRow
-from interp.report.pictures import inline_png
+from interp.report.pictures import inline_picture
 from interp.report.results import Contrast, DoseResponse, Estimate, Matrix, MeasureRow, Results, Sweep, Variant, curves
 from interp.report.text import ARMS, MISSING, interval, listed, number, probability
 from interp.types import Comparison, Effect, Interval, LayerScores, Measured, Neurons, NeuronSet
@@ -307,7 +307,7 @@ def _block(panel: Grid, side: int) -> Markup:
 def _pictured(columns: list[str], row: GridRow, side: int) -> Markup:
     cell = Markup('<td><img src="{}" alt="{}" width="{}" height="{}"></td>')
     cells = Markup("").join(
-        cell.format(inline_png(picture), f"{name}: {row.note or row.prompt}", side, side)
+        cell.format(inline_picture(picture), f"{name}: {row.note or row.prompt}", side, side)
         for name, picture in zip(columns, row.pictures, strict=True)
     )
     prompt = Markup('<span class="prompt" lang="{}" dir="{}">{}</span>').format(row.language, row.direction, row.prompt)

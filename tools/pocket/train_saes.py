@@ -1,6 +1,6 @@
-"""Train the SAEs that ship: residual stream, the recipe's layer and its neighbours, float16.
+"""Train the SAE that ships: residual stream, the recipe's layer, float16.
 
-python tools/pocket/train_saes.py --layers 3 4 5
+python tools/pocket/train_saes.py --layers 9
 """
 
 import argparse
