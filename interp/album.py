@@ -9,7 +9,7 @@ import numpy as np
 from interp import trials
 from interp.arms import Stage
 from interp.benchmarks import Benchmark
-from interp.interventions import Mask, Plan
+from interp.interventions import Intervention, Mask, Plan
 from interp.metrics.judges.base import Judge
 from interp.models.base import Adapter
 from interp.report.grids import Grid
@@ -34,6 +34,8 @@ class Album:
     seed: int = 0
     steps: int | None = None
     """Of the sampler; None for the model's."""
+    enhancer: Intervention | None = None
+    """The trained enhancer, if there is one."""
 
     def grids(self) -> dict[str, Grid]:
         """Every grid by the part of the report that shows it."""
@@ -56,6 +58,8 @@ class Album:
             "woken": _drawn(stage, "noun", given.plans(make)),
             "random": _drawn(stage, "noun", given.dealt(make)[0]),
         }
+        if self.enhancer is not None:
+            noun["enhanced"] = _drawn(stage, "noun", [Plan.of(self.enhancer)] * len(samples))
         gap = {"culture-style": style["culture-style"], "noun-only": noun["noun-only"]}
         masking = "Masking each culture's neurons, and as many matched random ones."
         return {

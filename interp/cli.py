@@ -62,14 +62,14 @@ def report(
     judge: Annotated[str | None, typer.Option(help="pocket, qwen3-vl:<folder>, gemini, openai:<model>@<url>")] = None,
 ) -> None:
     """The whole method, to one page with figures and a results file; resumes where it stopped."""
-    from interp import study
+    from interp import reporting
     from interp.metrics import registry
 
     if size not in ("quick", "sample", "full"):
         raise InterpError(f"size {size!r}; known: quick, sample, full")
     if judge is not None:
         registry.check_judge(judge)
-    typer.echo(study.report(_load(model), bench, out, "quick" if quick else size, seed, judge))
+    typer.echo(reporting.report(_load(model), bench, out, "quick" if quick else size, seed, judge))
 
 
 @app.command()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from interp import experiment, sae, stats
+from interp.interventions import Enhance
 from interp.metrics import culture_vqa
 from interp.metrics.judges.base import Judge
 from interp.metrics.judges.pocket import PocketJudge
@@ -17,6 +18,8 @@ ARMS = {"baseline": "with modifier", "masked": "masked", "random": "random maske
 """Of culture-style prompts: arm of the effect → its name in the report."""
 NOUN_ARMS = {"baseline": "noun only", "woken": "woken", "random": "random woken"}
 """The same of noun-only prompts."""
+ENHANCED_ARMS = {"enhanced": "enhanced"}
+"""What of the enhancer's arms stands beside them."""
 LABELS = {
     "clipscore:pocket-clip": "pocket-clip, noun caption",
     "clipscore:pocket-clip:culture_style": "pocket-clip, culture caption",
@@ -54,10 +57,32 @@ def gap(ablated: Effect, woken: Effect) -> parts.Gap:
     )
 
 
-def fidelity(ablated: Effect, woken: Effect) -> dict[str, parts.Estimate]:
+def fidelity(ablated: Effect, woken: Effect, enhanced: Effect | None) -> dict[str, parts.Estimate]:
     """How often the noun is still named, by arm."""
-    out = {ARMS[k]: parts.Estimate.of(i) for k, i in ablated.noun_fidelity.items()}
-    return out | {NOUN_ARMS[k]: parts.Estimate.of(i) for k, i in woken.noun_fidelity.items()}
+    both = _named(ablated, woken, enhanced)
+    return {name: parts.Estimate.of(e.noun_fidelity[arm]) for e, names in both for arm, name in names.items()}
+
+
+def _named(ablated: Effect, woken: Effect, enhanced: Effect | None) -> list[tuple[Effect, dict[str, str]]]:
+    """Effects with the names that the report gives their arms."""
+    both = [(ablated, ARMS), (woken, NOUN_ARMS)]
+    return [*both, (enhanced, ENHANCED_ARMS)] if enhanced is not None else both
+
+
+def enhanced(effect: Effect | None, enhancers: Mapping[str, Enhance]) -> parts.Enhanced | None:
+    """The trained enhancer beside its controls; None where there is none."""
+    if effect is None:
+        return None
+    ref = enhancers["enhanced"].enhancer
+    return parts.Enhanced.of(effect, ref.site.layer, ref.site.kind, ref.width)
+
+
+def held_out(effect: Effect | None) -> dict[str, parts.Estimate]:
+    """Nouns outside the benchmark, by arm."""
+    if effect is None:
+        return {}
+    names = {"with modifier": "with modifier", "baseline": "noun only", "woken": "woken", "enhanced": "enhanced"}
+    return {names[arm]: parts.Estimate.of(effect.accuracy[arm]) for arm in names if arm in effect.accuracy}
 
 
 def sweep(swept: experiment.Sweep, chosen: float) -> parts.Sweep:
@@ -74,17 +99,22 @@ def sweep(swept: experiment.Sweep, chosen: float) -> parts.Sweep:
 
 
 def measures(
-    ablated: Effect, woken: Effect, diversity: Mapping[str, Interval], errors: parts.Matrix | None
+    ablated: Effect,
+    woken: Effect,
+    enhanced: Effect | None,
+    diversity: Mapping[str, Interval],
+    errors: parts.Matrix | None,
 ) -> list[parts.MeasureRow]:
-    """Every measure of the six arms of masking and waking; CultureVQA first, also without the judge's errors.
+    """Every measure of the arms of masking, waking and enhancing; CultureVQA first, also without the judge's errors.
 
     Args:
         ablated: with its metrics.
         woken: with the same metrics.
+        enhanced: with the same metrics, if there is an enhancer.
         diversity: of each arm, by its name here.
         errors: the judge's answers on real pictures, if they are known.
     """
-    both = ((ablated, ARMS), (woken, NOUN_ARMS))
+    both = _named(ablated, woken, enhanced)
     judged = {name: e.accuracy[arm] for e, names in both for arm, name in names.items()}
     share = Measure("percent", "higher")
     rows = [_row("culture_vqa", "CultureVQA", share, judged)]
@@ -128,7 +158,7 @@ def targets(r: parts.Results) -> list[parts.Target]:
     a, w = r.ablate, r.wake
     noun = {arm: value.estimate for arm, value in r.noun_fidelity.items()}
     steer = r.steer_mean.estimate if r.steer_mean else float("nan")
-    return [
+    found = [
         _least("With a modifier the culture shows", 80, r.gap.with_modifier.estimate, " %"),
         _most("Noun-only prompts hide it", 20, r.gap.noun_only.estimate, " %"),
         _least("Masking takes the culture away", 40, -a.difference.estimate, " points"),
@@ -142,6 +172,19 @@ def targets(r: parts.Results) -> list[parts.Target]:
         _least("Nouns recognised with a modifier", 75, noun["with modifier"], " %"),
         _least("Nouns recognised without", 75, noun["noun only"], " %"),
     ]
+    return found + (_enhancer_targets(r.enhance, w.woken.estimate) if r.enhance is not None else [])
+
+
+def _enhancer_targets(e: parts.Enhanced, woken: float) -> list[parts.Target]:
+    noun = {arm: value.estimate for arm, value in e.noun_fidelity.items()}
+    found = [
+        _least("The enhancer against driving the set", round(woken, 1), round(e.arms["enhanced"].estimate, 1), " %"),
+        _most("Nouns lost to the enhancer", 10, noun["baseline"] - noun["enhanced"], " points"),
+    ]
+    for arm, moved in e.difference.items():
+        if arm != "enhanced":
+            found.append(_most(f"Enhancer, {arm}: change", 5, abs(moved.estimate), " points"))
+    return found
 
 
 def _least(name: str, bound: float, value: float, unit: str) -> parts.Target:

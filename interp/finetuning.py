@@ -6,9 +6,10 @@ step under the enhanced prompt, and compares. Everything random in a step follow
 run that was killed goes on to the same result. Strength and layer are never chosen on the test split.
 """
 
+import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,12 +29,15 @@ from interp.models.base import Adapter, Conditioning
 from interp.models.pipeline import DiffusersAdapter
 from interp.splits import group
 from interp.types import Sample, Site, SiteKind
+from interp.workspace import CULTURE_LAYER
 
 Loss = Literal["pixel", "latent", "noise", "perceptual"]
 LOSSES = ("pixel", "latent", "noise", "perceptual")
 STATE = "training.safetensors"
 BEGUN = "training.json"
 LOG = "log.jsonl"
+RANDOM_LAYER, SHUFFLED = "random_layer", "shuffled"
+"""The controls that are trained beside the enhancer at the culture layer."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,49 @@ def train_enhancer(
     folder = folder or store.cache_dir() / "enhancers" / name
     run = _Run(model, bench, samples, at, chosen, folder, known)
     return run.go(progress)
+
+
+def train_enhancers(
+    model: Adapter,
+    bench: Benchmark,
+    layer: int,
+    site: SiteKind = "resid",
+    encoder: str = "text_encoder",
+    settings: EnhancerSettings | None = None,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> dict[str, EnhancerRef]:
+    """An enhancer at the culture layer and its two controls (Table 3), or go on where a run stopped.
+
+    Returns:
+        `culture_layer`; `random_layer`: the same training at another layer, drawn by the seed; `shuffled`: at the
+        culture layer, towards pictures of other cultures.
+
+    Raises:
+        InterpError: as `train_enhancer`; the encoder has one layer only.
+    """
+    own = settings or EnhancerSettings()
+    runs = {
+        CULTURE_LAYER: (layer, own),
+        RANDOM_LAYER: (another_layer(layer, model.spec(encoder).reach, own.seed), own),
+        SHUFFLED: (layer, replace(own, references="shuffled")),
+    }
+    return {
+        name: train_enhancer(model, bench, at, site, encoder, how, folder / name if folder else None, progress)
+        for name, (at, how) in runs.items()
+    }
+
+
+def another_layer(chosen: int, reach: int, seed: int) -> int:
+    """A layer drawn from those that reach the image, other than the chosen one.
+
+    Raises:
+        InterpError: there is no other.
+    """
+    others = [layer for layer in range(reach + 1) if layer != chosen]
+    if not others:
+        raise InterpError(f"layer {chosen} is the only one that reaches the image; there is no other for a control")
+    return random.Random(seed).choice(others)
 
 
 class _Run:

@@ -1,29 +1,29 @@
-"""The whole method on one model, from the layer to the page: what `interp report` runs.
+"""The whole method on one model, part by part: what the report and the paper's tables and figures are made from.
 
-Every stage keeps what it finished in the cache, so that an interrupted run goes on where it stopped.
+A part is measured when it is first asked for. Every stage keeps what it finished in the cache, so that an interrupted
+run goes on where it stopped, and a part that two exhibits share is measured once.
 """
 
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
 from tqdm.auto import tqdm
 
-from interp import discovery, experiment, findings, sae, store, trials, workspace
+from interp import discovery, experiment, finetuning, sae, store, trials, workspace
 from interp import neurons as neuron
 from interp.album import Album
-from interp.arms import default_judge
 from interp.benchmarks import Benchmark
-from interp.interventions import Mask
+from interp.interventions import Enhance, Intervention, Mask, Plan
 from interp.metrics import registry
 from interp.metrics.judges.base import Judge
 from interp.models.base import Adapter
-from interp.report import results as parts
-from interp.report.page import write_report
-from interp.types import Codes, Interval, LayerScores, Neurons, Site
-from interp.workspace import HELD_OUT, TEST, TRAIN
+from interp.types import Effect, Interval, LayerScores, Neurons, Site
+from interp.workspace import CULTURE_LAYER, HELD_OUT, TRAIN
 
 PAPER = {"intervention": "amplify", "strength": 6.0, "codes": "topk"}
 """The paper's literal intervention."""
@@ -34,6 +34,7 @@ POCKET_METRICS = ("clipscore:pocket-clip", "clipscore:pocket-clip+culture_style"
 """What else on the benchmark `pocket`."""
 SEEDS = 4
 """Pictures of one prompt whose diversity is measured."""
+ENHANCED = "enhanced"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Study:
-    """One run: model, benchmark, sizes, seed."""
+    """One run: model, benchmark, sizes, judge, seed."""
 
     model: Adapter
     bench: Benchmark
@@ -85,14 +86,34 @@ class Study:
     judge: Judge
     seed: int = 0
     progress: bool = True
+    training: bool = False
+    """Train an enhancer and its controls where none ships: hours on a real model."""
 
-    # ---------------------------------------------------------------------------------------------------- the parts
+    def options(self, per_culture: int | None) -> dict[str, Any]:
+        """What every experiment is given."""
+        return {
+            "per_culture": per_culture,
+            "model": self.model,
+            "bench": self.bench,
+            "judge": self.judge,
+            "seed": self.seed,
+            "steps": self.sizes.steps,
+            "progress": self.progress,
+        }
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What every arm of the test split is measured by, beside the judge."""
+        return METRICS + (POCKET_METRICS if registry.is_pocket(self.bench) else ())
+
+    # --------------------------------------------------------------------------------------------- layer and neurons
+
+    @cached_property
     def layers(self) -> LayerScores:
         """The attention contrast and the causal scan, with pictures at some of the layers."""
-        scores = discovery.find_layers(self.model, self.bench, per_culture=self.sizes.pairs, progress=self.progress)
+        scores = self.contrast
         last = self.model.spec("text_encoder").reach
-        chosen = {scores.peak, self.recipe_site(scores).layer} | (set() if self.sizes.brief else {0, last // 2, last})
+        chosen = {scores.peak, self.site.layer} | (set() if self.sizes.brief else {0, last // 2, last})
         drawn = {
             "per_culture": self.sizes.scan,
             "steps": self.sizes.steps,
@@ -101,7 +122,32 @@ class Study:
         }
         return discovery.scan_pictures(self.model, self.bench, scores, sorted(chosen), **drawn)
 
-    def dictionary(self, site: Site) -> sae.LoadedSae:
+    @cached_property
+    def contrast(self) -> LayerScores:
+        """The attention contrast and the causal scan on the encoder's side."""
+        return discovery.find_layers(self.model, self.bench, per_culture=self.sizes.pairs, progress=self.progress)
+
+    @cached_property
+    def site(self) -> Site:
+        """The recipe's site, or the paper's on a model without one."""
+        recipe = self.model.recipe
+        return Site(int(recipe["layer"]) if "layer" in recipe else self.contrast.peak, recipe.get("site", "z"))
+
+    @cached_property
+    def dictionary(self) -> sae.LoadedSae:
+        """The SAE at the site."""
+        return self.sae_at(self.site)
+
+    @cached_property
+    def neurons(self) -> Neurons:
+        """The neurons at the site, by the recipe's rule."""
+        return self.neurons_at(self.site)
+
+    def neurons_at(self, site: Site, rule: neuron.Rule | None = None) -> Neurons:
+        """Neurons at a site by a rule; None for the recipe's."""
+        return discovery.find_neurons(self.model, self.sae_at(site), self.bench, rule, progress=self.progress)
+
+    def sae_at(self, site: Site) -> sae.LoadedSae:
         """The SAE of a site: shipped, in the cache, or trained now."""
         return self.found(site) or self.train([site])[site]
 
@@ -120,118 +166,123 @@ class Study:
         return store.cache_dir() / "saes" / f"{self.model.encoder_digest[:12]}-{self.sizes.sae_steps}"
 
     def train(self, sites: Sequence[Site]) -> dict[Site, sae.LoadedSae]:
-        """SAEs for the table of variants, smaller runs than those that ship, from one pass."""
+        """SAEs at several sites, smaller runs than those that ship, from one pass."""
         settings = sae.SaeSettings(steps=self.sizes.sae_steps, batch=512, k=16, seed=self.seed)
         count = self.sizes.sae_samples
         return discovery.train_saes(
             self.model, self.bench, sites, settings, self.kept, per_culture=count, progress=self.progress
         )
 
-    def neurons(self, site: Site, rule: neuron.Rule | None = None) -> Neurons:
-        """Neurons at a site by a rule; None for the recipe's."""
-        return discovery.find_neurons(self.model, self.dictionary(site), self.bench, rule, progress=self.progress)
+    # ------------------------------------------------------------------------------------------------- interventions
 
-    def recipe_site(self, scores: LayerScores) -> Site:
-        """The recipe's site, or the paper's on a model without one."""
-        return Site(int(self.model.recipe.get("layer", scores.peak)), self.model.recipe.get("site", "z"))
-
+    @cached_property
     def wake_recipe(self) -> dict[str, Any]:
         """The recipe's intervention, or the paper's on a model without one."""
         return dict(self.model.recipe.get("wake", PAPER))
 
+    @cached_property
     def steer_recipe(self) -> dict[str, Any]:
         """What steers a neutral English prompt: the recipe's, or as for waking."""
-        return dict(self.model.recipe.get("steer", self.wake_recipe()))
+        return dict(self.model.recipe.get("steer", self.wake_recipe))
 
-    def options(self, per_culture: int | None) -> dict[str, Any]:
-        """What every experiment is given."""
-        return {
-            "per_culture": per_culture,
-            "model": self.model,
-            "bench": self.bench,
-            "judge": self.judge,
-            "seed": self.seed,
-            "steps": self.sizes.steps,
-            "progress": self.progress,
-        }
+    @cached_property
+    def ablated(self) -> Effect:
+        """Each culture's set masked on culture-style prompts (Tables 1 and 5)."""
+        return experiment.ablate(self.neurons, self.sizes.random_sets, **self._measured)
 
-    def variants(self, scores: LayerScores, of_recipe: Neurons) -> list[parts.Variant]:
-        """Site × codes × intervention on a part of the test split, the paper's literal choice among them.
+    @cached_property
+    def woken(self) -> Effect:
+        """Noun-only prompts driven by their own language's set (Tables 2 and 3)."""
+        return experiment.wake(self.neurons, self.sizes.random_sets, self.wake_recipe, **self._measured)
 
-        Args:
-            scores: of the layers.
-            of_recipe: the neurons at the recipe's site.
-        """
-        recipe, wake = self.recipe_site(scores), self.wake_recipe()
-        literal = Site(scores.peak, "z")
-        others = [] if self.sizes.brief else [Site(scores.peak, "resid"), Site(recipe.layer, "z")]
-        sites = dict.fromkeys([literal, *others, recipe])
-        if missing := [site for site in sites if self.found(site) is None]:
-            self.train(missing)
-        rows = []
-        for site in tqdm(list(sites), desc="variants", disable=not self.progress, leave=False):
-            # the literal row keeps the paper's rule; a set that its noun-side filter empties is filled before ranking
-            rule = neuron.Rule(filter="before") if site == literal else None
-            found = of_recipe if site == recipe and rule is None else self.neurons(site, rule)
-            rows += self._variants_at(found, recipe, wake, site == literal)
-        return rows
+    @cached_property
+    def enhanced(self) -> Effect | None:
+        """Noun-only prompts under the trained enhancer, beside its controls (Table 3); None where there is none."""
+        arms = self.enhancers
+        if not arms:
+            return None
+        controls = {name: step for name, step in arms.items() if name != ENHANCED}
+        given = {k: v for k, v in self._measured.items() if k not in ("model", "bench")}
+        return experiment.enhance(self.model, self.bench, arms[ENHANCED], controls, **given)
 
-    def _variants_at(self, found: Neurons, recipe: Site, wake: Mapping[str, Any], literal: bool) -> list[parts.Variant]:
-        site = found.sae.site
-        given = trials.trial(found, 1, **self.options(self.sizes.variants))
-        stage = given.stage
-        masked = stage.interval(stage.arm("masked", "cult", given.plans(Mask)).culture_hit)
-        plans, _ = given.dealt(Mask)
-        masked_random = stage.interval(stage.arm("random masked", "cult", plans).culture_hit)
-        choices: list[tuple[str, Codes, float]] = [
-            ("amplify", "topk", 6.0),
-            ("amplify", "relu", 6.0),
-            ("steer", "topk", 1.0),
-        ]
-        own: tuple[str, Codes, float] = (wake["intervention"], wake.get("codes", "topk"), wake["strength"])
-        if site == recipe and own not in choices:
-            choices.append(own)
-        rows = []
-        for intervention, codes, strength in choices:
-            make = trials.maker(intervention, strength, codes)
-            woken = stage.arm("woken", "noun", given.plans(make))
-            random = stage.arm("random", "noun", given.dealt(make)[0])
-            rows.append(
-                parts.Variant(
-                    site=site.kind,
-                    layer=site.layer,
-                    codes=codes if intervention == "amplify" else "none",
-                    intervention=intervention,
-                    strength=strength,
-                    masked=parts.Estimate.of(masked),
-                    masked_random=parts.Estimate.of(masked_random),
-                    woken=parts.Estimate.of(stage.interval(woken.culture_hit)),
-                    random=parts.Estimate.of(stage.interval(random.culture_hit)),
-                    literal=literal and (intervention, codes) == ("amplify", "topk"),
-                    recipe=site == recipe and (intervention, codes, strength) == own,
-                )
+    @cached_property
+    def enhancers(self) -> dict[str, Enhance]:
+        """The enhancer and its controls by the arm's name: shipped, or trained now if `training`."""
+        shipped = workspace.shipped_enhancers(self.model.name)
+        refs = {name: ref for name, ref in shipped.items() if ref.model_digest == self.model.encoder_digest}
+        if not refs and self.training:
+            site = self.site
+            refs = finetuning.train_enhancers(
+                self.model, self.bench, site.layer, site.kind, site.encoder, progress=self.progress
             )
-        return rows
-
-    def held_out(self, neurons: Neurons) -> dict[str, parts.Estimate]:
-        """Waking nouns outside the benchmark (Table 6); nothing where the benchmark has none."""
-        if HELD_OUT not in self.bench.splits:
+        if CULTURE_LAYER not in refs:
             return {}
-        given = trials.trial(neurons, split=HELD_OUT, **self.options(self.sizes.held_out))
-        stage, make = given.stage, trials.maker(**self.wake_recipe())
-        arms = {
-            "with modifier": stage.arm("held out, with modifier", "cult"),
-            "noun only": stage.arm("held out", "noun"),
-            "woken": stage.arm("held out, woken", "noun", given.plans(make)),
-        }
-        return {name: parts.Estimate.of(stage.interval(arm.culture_hit)) for name, arm in arms.items()}
+        own, arms = refs[CULTURE_LAYER], {ENHANCED: Enhance(refs[CULTURE_LAYER])}
+        if other := refs.get(finetuning.RANDOM_LAYER):
+            arms[f"moved to layer {other.site.layer}"] = Enhance(replace(own, site=other.site))
+            arms[f"trained at layer {other.site.layer}"] = Enhance(other)
+        if other := refs.get(finetuning.SHUFFLED):
+            arms["shuffled pictures"] = Enhance(other)
+        return arms
 
-    def diversity(self, neurons: Neurons) -> dict[str, Interval]:
-        """Mean LPIPS among the pictures of one prompt, in every arm of masking and waking."""
-        given = trials.trial(neurons, 1, **self.options(self.sizes.diverse))
-        stage, make = given.stage, trials.maker(**self.wake_recipe())
+    @property
+    def _measured(self) -> dict[str, Any]:
+        return {**self.options(self.sizes.test), "metrics": self.metrics}
+
+    @cached_property
+    def swept(self) -> experiment.Sweep:
+        """Dose and response on the train split (Figure 11)."""
+        wake = self.wake_recipe
+        given = {**self.options(self.sizes.sweep), "split": TRAIN}
+        how = (wake["intervention"], wake.get("codes", "topk"))
+        return experiment.sweep(self.neurons, self.strengths, *how, **given)
+
+    @property
+    def strengths(self) -> list[float]:
+        """The paper's 0 to 8 for amplification; for steering, parts and multiples of the recipe's strength."""
+        wake = self.wake_recipe
+        if wake["intervention"] == "amplify":
+            return [float(s) for s in range(9)]
+        shares = (0, 0.5, 1, 1.5, 2) if self.sizes.brief else (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2)
+        return [round(share * float(wake["strength"]), 3) for share in shares]
+
+    @cached_property
+    def steered(self) -> tuple[dict[str, Interval], Interval]:
+        """Neutral English prompts under each culture's set (Figure 13), and their mean."""
+        make = trials.maker(**self.steer_recipe)
+        # the prompts are English and neutral: whose samples they come from does not matter
+        some = self.neurons.cultures[::3] if self.sizes.brief else None
+        return experiment.steer_all(self.neurons, make, cultures=some, **self.options(self.sizes.steer))
+
+    @cached_property
+    def off_target(self) -> Float[np.ndarray, "culture culture"]:
+        """What masking the column culture's set does to the row culture."""
+        return experiment.off_target(self.neurons, **self.options(self.sizes.off_target))
+
+    @cached_property
+    def held_out(self) -> Effect | None:
+        """Nouns outside the benchmark: with modifier, alone, woken, enhanced (Table 6); None without such a split."""
+        if HELD_OUT not in self.bench.splits:
+            return None
+        given = trials.trial(self.neurons, split=HELD_OUT, **self.options(self.sizes.held_out))
+        stage = given.stage
+        arms = {
+            "baseline": stage.arm("held out", "noun"),
+            "with modifier": stage.arm("held out, with modifier", "cult"),
+            "woken": stage.arm("held out, woken", "noun", given.plans(trials.maker(**self.wake_recipe))),
+        }
+        if self.enhancers:
+            plans = [Plan.of(self.enhancers[ENHANCED])] * len(stage.samples)
+            arms[ENHANCED] = stage.arm("held out, enhanced", "noun", plans)
+        return trials.effect_over("held out", stage, arms, float("nan"), {"clusters": list(stage.clusters)})
+
+    @cached_property
+    def diversity(self) -> dict[str, Interval]:
+        """Mean LPIPS among the pictures of one prompt, in every arm of masking, waking and enhancing."""
+        given = trials.trial(self.neurons, 1, **self.options(self.sizes.diverse))
+        stage, make = given.stage, trials.maker(**self.wake_recipe)
         metric = registry.metric("diversity", self.bench)
-        plans = {
+        plans: dict[str, tuple[str, list[Plan] | None]] = {
             "with modifier": ("cult", None),
             "masked": ("cult", given.plans(Mask)),
             "random masked": ("cult", given.dealt(Mask)[0]),
@@ -239,130 +290,25 @@ class Study:
             "woken": ("noun", given.plans(make)),
             "random woken": ("noun", given.dealt(make)[0]),
         }
+        if self.enhancers:
+            plans[ENHANCED] = ("noun", [Plan.of(self.enhancers[ENHANCED])] * len(stage.samples))
         return {
             arm: stage.interval(stage.repeated(metric, kind, own, SEEDS))
             for arm, (kind, own) in tqdm(plans.items(), desc="diversity", disable=not self.progress, leave=False)
         }
 
-    # ------------------------------------------------------------------------------------------------------- the run
-
-    def run(self, out: Path, command: str) -> Path:
-        """Everything, to a page.
-
-        Args:
-            out: folder of the report.
-            command: what was typed, for the manifest.
-        """
-        manifest = store.new_manifest(
-            command,
-            config={"sizes": asdict(self.sizes), "recipe": dict(self.model.recipe)},
-            seeds={"images": self.seed},
-            model_digest=self.model.digest,
-            benchmark_digest=self.bench.digest,
-            device=str(self.model.device),
-            certificate=dict(self.model.certificate),
+    @cached_property
+    def album(self) -> Album:
+        """The pictures."""
+        enhancer: Intervention | None = self.enhancers.get(ENHANCED)
+        return Album(
+            self.model,
+            self.bench,
+            self.neurons,
+            self.wake_recipe,
+            self.steer_recipe,
+            self.judge,
+            self.seed,
+            self.sizes.steps,
+            enhancer,
         )
-        scores = self.layers()
-        site, wake = self.recipe_site(scores), self.wake_recipe()
-        dictionary = self.dictionary(site)
-        neurons = self.neurons(site)
-        full = self.options(self.sizes.test)
-        measured = {**full, "metrics": METRICS + (POCKET_METRICS if registry.is_pocket(self.bench) else ())}
-        ablated = experiment.ablate(neurons, self.sizes.random_sets, **measured)
-        woken = experiment.wake(neurons, self.sizes.random_sets, wake, **measured)
-        swept = experiment.sweep(
-            neurons,
-            self._strengths(wake),
-            wake["intervention"],
-            wake.get("codes", "topk"),
-            **{**self.options(self.sizes.sweep), "split": TRAIN},
-        )
-        steered, mean = self._steered(neurons)
-        matrix = experiment.off_target(neurons, **self.options(self.sizes.off_target))
-        finished = replace_digest(manifest, dictionary).finished()
-        judged = findings.judge(self.judge)
-        results = parts.Results(
-            model=self.model.name,
-            manifest=finished,
-            sizes=parts.Sizes(samples=len(ablated.sample_ids), of=len(self.bench.samples(TEST)), split=TEST),
-            layers=parts.Layers.of(scores),
-            sae=findings.dictionary(dictionary),
-            neurons=parts.indices(neurons),
-            neuron_curves=parts.curves(neurons),
-            neuron_overlap=parts.overlap(neurons),
-            gap=findings.gap(ablated, woken),
-            ablate=parts.Ablate.of(
-                ablated, self.sizes.random_sets, parts.Matrix.of(matrix, neurons.cultures, neurons.cultures)
-            ),
-            wake=parts.Wake.of(woken, wake["intervention"], float(wake["strength"]), self.sizes.random_sets),
-            variants=self.variants(scores, neurons),
-            sweep=findings.sweep(swept, float(wake["strength"])),
-            steer={c: parts.Estimate.of(i) for c, i in steered.items()},
-            steer_mean=parts.Estimate.of(mean),
-            held_out=self.held_out(neurons),
-            noun_fidelity=findings.fidelity(ablated, woken),
-            measures=findings.measures(
-                ablated, woken, self.diversity(neurons), judged.confusion if judged is not None else None
-            ),
-            judge=judged,
-            settings={
-                "permutation_p": {
-                    "ablate": ablated.settings["paired_permutation_p"],
-                    "wake": woken.settings["paired_permutation_p"],
-                }
-            },
-        )
-        results = results.model_copy(
-            update={"targets": findings.targets(results), "manifest": replace_digest(manifest, dictionary).finished()}
-        )
-        album = Album(
-            self.model, self.bench, neurons, wake, self.steer_recipe(), self.judge, self.seed, self.sizes.steps
-        )
-        return write_report(results, album.grids(), scores, neurons, out)
-
-    def _strengths(self, wake: Mapping[str, Any]) -> list[float]:
-        """The paper's 0 to 8 for amplification; for steering, parts and multiples of the recipe's strength."""
-        if wake["intervention"] == "amplify":
-            return [float(s) for s in range(9)]
-        shares = (0, 0.5, 1, 1.5, 2) if self.sizes.brief else (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2)
-        return [round(share * float(wake["strength"]), 3) for share in shares]
-
-    def _steered(self, neurons: Neurons) -> tuple[dict[str, Interval], Interval]:
-        make = trials.maker(**self.steer_recipe())
-        # the prompts are English and neutral: whose samples they come from does not matter
-        some = neurons.cultures[::3] if self.sizes.brief else None
-        return experiment.steer_all(neurons, make, cultures=some, **self.options(self.sizes.steer))
-
-
-def replace_digest(manifest: store.Manifest, dictionary: sae.LoadedSae) -> store.Manifest:
-    """The manifest with the SAE's digest."""
-    return manifest.model_copy(update={"sae_digest": dictionary.ref.digest})
-
-
-def report(
-    model: Adapter, bench: str, out: Path, size: str, seed: int = 0, judge: str | None = None, progress: bool = True
-) -> Path:
-    """Run the whole method and write the page.
-
-    Args:
-        model: the adapter.
-        bench: name or folder.
-        out: folder of the report.
-        size: `quick`, `sample` or `full`.
-        seed: of the pictures and the control sets.
-        judge: name as in `interp.metrics.registry`; None for the one that ships for the benchmark.
-        progress: show bars.
-
-    Raises:
-        InterpError: no judge ships for the benchmark and none is named, or as a stage raises.
-    """
-    options = {"model": model.name, "bench": bench, "size": size, "seed": str(seed)} | (
-        {"judge": judge} if judge else {}
-    )
-    command = shlex.join(
-        ["interp", "report", *[part for name, value in options.items() for part in (f"--{name}", value)]]
-    )
-    found = workspace.benchmark(bench)
-    named = registry.judge(judge, found.cultures) if judge else default_judge(found)
-    study = Study(model, found, Sizes.named(size), named, seed, progress)
-    return study.run(out, command)

@@ -8,8 +8,9 @@ import weakref
 from functools import cache
 from pathlib import Path
 
-from interp import benchmarks, loading, published_files, sae, store
+from interp import benchmarks, enhancer, loading, published_files, sae, store
 from interp.benchmarks import Benchmark
+from interp.enhancer import EnhancerRef
 from interp.errors import InterpError
 from interp.models.base import Adapter
 from interp.models.folder import HUB_ID
@@ -23,7 +24,9 @@ DETECTION, TRAIN, TEST = "detection", "train", "test"
 HELD_OUT = "cross_domain"
 """Split of the nouns outside the benchmark."""
 SHIPPED = Path(__file__).parents[1] / "saes"
-"""Trained SAEs of a checkout, by model."""
+"""Trained SAEs of a checkout, by model; enhancers below `enhancers`."""
+CULTURE_LAYER = "culture_layer"
+"""The enhancer to use; those beside it are its controls."""
 _loaded: "weakref.WeakValueDictionary[str, Adapter]" = weakref.WeakValueDictionary()
 
 
@@ -118,3 +121,27 @@ def load_sae(
         return sae.load(source)
     root = folder if folder.is_dir() else shipped
     return sae.load(root / sae.folder_name(Site(layer, site, encoder)))
+
+
+def load_enhancer(source: str | Path, revision: str | None = None) -> EnhancerRef:
+    """Load an enhancer, for `interp.Enhance`: its folder, a shipped model's name, or a published repository.
+
+    Args:
+        source: a folder, a shipped model's name such as `pocket`, or a hub id. Published ones are checked against their
+            checksums and golden vectors.
+        revision: of a hub id; the newest if None.
+
+    Raises:
+        InterpError: there is none, or a published one does not fit its checksums or golden vectors.
+    """
+    folder = Path(source)
+    if (folder / enhancer.CONFIG).is_file():
+        return enhancer.read(folder)
+    shipped = shipped_enhancers(str(source))
+    return shipped[CULTURE_LAYER] if CULTURE_LAYER in shipped else published_files.load_enhancer(source, revision)
+
+
+def shipped_enhancers(model: str) -> dict[str, EnhancerRef]:
+    """Enhancers that ship for a model, by name: `culture_layer` and its controls; none for most."""
+    found = sorted((SHIPPED / Path(model).name / "enhancers").glob(f"*/{enhancer.CONFIG}"))
+    return {config.parent.name: enhancer.read(config.parent) for config in found}

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 import interp
-from interp import album, study
+from interp import album, reporting
 from interp.report.results import Results
 
 
@@ -13,7 +13,7 @@ from interp.report.results import Results
 def out(tmp_path_factory):
     """A quick report."""
     folder = tmp_path_factory.mktemp("report") / "pocket"
-    study.report(interp.load("pocket"), "pocket", folder, "quick", progress=False)
+    reporting.report(interp.load("pocket"), "pocket", folder, "quick", progress=False)
     return folder
 
 

@@ -146,6 +146,22 @@ def wake(results: Results) -> str:
     )
 
 
+def enhance(results: Results) -> str:
+    """The fine-tuned half of Table 3 in sentences."""
+    found = results.enhance
+    if found is None:
+        return "No enhancer was trained for this model."
+    moved = {arm: f"{arm} {points(value)}" for arm, value in found.difference.items() if arm != "enhanced"}
+    controls = f" Controls against the baseline: {listed(list(moved.values()))}." if moved else ""
+    return (
+        f"A residual module of width {found.width} on {found.site} of layer {found.layer}, trained on the noun-only "
+        f"prompts and pictures of the train split, {_moved(found.difference['enhanced'])} CultureVQA: "
+        f"{percent(found.arms['baseline'])} before, {percent(found.arms['enhanced'])} after "
+        f"({points(found.difference['enhanced'])}); driving the set reaches {percent(results.wake.woken)}. The noun is "
+        f"recognised in {percent(found.noun_fidelity['enhanced'])}.{controls}"
+    )
+
+
 def _random(found: Ablate | Wake) -> str:
     """What the matched random sets do, and the test against them."""
     moved, sets = found.random_difference, found.random_sets

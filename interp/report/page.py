@@ -32,6 +32,7 @@ SECTIONS: Final = {
     "neurons": "The neurons",
     "ablate": "Masking",
     "wake": "Waking",
+    "enhance": "The enhancer",
     "sweep": "Strength",
     "steer": "Steering",
     "variants": "Other choices",
@@ -55,6 +56,8 @@ _PAPER: Final = Table(
         ("noun only (Tables 2, 3)", "23.05", "21.65"),
         ("… amplified, zero training", "30.06", "33.91"),
         ("… random neurons amplified", "20.38", "21.04"),
+        ("… fine-tuned enhancer", "32.66", "36.63"),
+        ("… fine-tuned, random", "21.04", "22.34"),
     ),
 )
 
@@ -117,6 +120,8 @@ def _figures(results: Results, layer_scores: LayerScores, neurons: Neurons) -> d
         "sweep": figures.sweep(results.sweep),
         "steer": figures.steer(results.steer, results.steer_mean, STEER_GOAL),
     }
+    if results.enhance is not None:
+        drawn["enhance"] = figures.enhance(results.enhance)
     if results.measures:
         drawn["measures"] = figures.measures(results.measures)
     if results.neuron_overlap is not None:
@@ -133,7 +138,7 @@ def _page(results: Results, pictures: Mapping[str, Grid], drawn: Mapping[str, Fi
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(folder.joinpath("page.html.j2").read_text(encoding="utf-8"))
     galleries = _galleries(pictures)
-    present = {"more": "more" in galleries, "measures": bool(results.measures)}
+    present = {"more": "more" in galleries, "measures": bool(results.measures), "enhance": results.enhance is not None}
     return template.render(
         r=results,
         css=Markup(folder.joinpath("page.css").read_text(encoding="utf-8") + faces(pictures)),
@@ -175,9 +180,9 @@ def _galleries(pictures: Mapping[str, Grid]) -> dict[str, list[dict[str, Any]]]:
 def _sentences(results: Results) -> dict[str, str]:
     """Every computed sentence by the name that the template gives it."""
     simple: tuple[Callable[[Results], str], ...] = (
-        captions.ablate, captions.gap, captions.judge, captions.layers, captions.measures, captions.neurons,
-        captions.noun_fidelity, captions.sae, captions.sizes, captions.steer, captions.sweep, captions.targets,
-        captions.unscored, captions.variants, captions.wake,
+        captions.ablate, captions.enhance, captions.gap, captions.judge, captions.layers, captions.measures,
+        captions.neurons, captions.noun_fidelity, captions.sae, captions.sizes, captions.steer, captions.sweep,
+        captions.targets, captions.unscored, captions.variants, captions.wake,
     )  # fmt: skip
     say = {sentence.__name__: sentence(results) for sentence in simple}
     overlap = captions.overlap(results.neuron_overlap) if results.neuron_overlap is not None else ""
@@ -195,37 +200,57 @@ def _tables(results: Results) -> dict[str, Table]:
     optional = {"overlap": r.neuron_overlap, "confusion": r.judge.confusion if r.judge else None}
     digits = {"overlap": 2, "confusion": 0}
     matrices = {name: tables.matrix(m, digits[name]) for name, m in optional.items() if m is not None}
-    return matrices | {
-        "off_target": tables.matrix(masking.off_target),
-        "gap": tables.estimates(gap),
-        "layers": tables.layers(r),
-        "neurons": tables.neurons(r),
-        "ablate": tables.estimates({"baseline": masking.baseline, "masked": masking.masked, "random": masking.random}),
-        "ablate_difference": tables.contrasts(
-            {"own set masked": masking.difference, "random sets": masking.random_difference}
-        ),
-        "ablate_culture": tables.by_culture(masking.per_culture),
-        "wake": tables.estimates({"baseline": waking.baseline, "woken": waking.woken, "random": waking.random}),
-        "wake_difference": tables.contrasts(
-            {"own set driven": waking.difference, "random sets": waking.random_difference}
-        ),
-        "wake_culture": tables.by_culture(waking.per_culture),
-        "held_out": tables.estimates(r.held_out),
-        "sweep": tables.doses(r.sweep),
-        "steer": tables.estimates(steered),
-        "judge": tables.estimates(judged),
-        "variants": tables.variants(r.variants),
-        "noun_fidelity": tables.estimates(r.noun_fidelity),
-        "measures": tables.measures(r.measures),
-        "paper": _beside_the_paper(r),
-        "manifest": tables.record(manifest | {"config": r.manifest.config}),
-        "certificate": tables.record(r.manifest.certificate or {}),
-        "card": tables.record(r.card),
-        "settings": tables.record(r.settings),
-    }
+    trained = results.enhance
+    parts = (
+        {
+            "enhance": tables.estimates(trained.arms),
+            "enhance_difference": tables.contrasts(trained.difference),
+            "enhance_nouns": tables.estimates(trained.noun_fidelity),
+            "enhance_culture": tables.by_culture(trained.per_culture),
+        }
+        if trained is not None
+        else {}
+    )
+    return (
+        matrices
+        | parts
+        | {
+            "off_target": tables.matrix(masking.off_target),
+            "gap": tables.estimates(gap),
+            "layers": tables.layers(r),
+            "neurons": tables.neurons(r),
+            "ablate": tables.estimates(
+                {"baseline": masking.baseline, "masked": masking.masked, "random": masking.random}
+            ),
+            "ablate_difference": tables.contrasts(
+                {"own set masked": masking.difference, "random sets": masking.random_difference}
+            ),
+            "ablate_culture": tables.by_culture(masking.per_culture),
+            "wake": tables.estimates({"baseline": waking.baseline, "woken": waking.woken, "random": waking.random}),
+            "wake_difference": tables.contrasts(
+                {"own set driven": waking.difference, "random sets": waking.random_difference}
+            ),
+            "wake_culture": tables.by_culture(waking.per_culture),
+            "held_out": tables.estimates(r.held_out),
+            "sweep": tables.doses(r.sweep),
+            "steer": tables.estimates(steered),
+            "judge": tables.estimates(judged),
+            "variants": tables.variants(r.variants),
+            "noun_fidelity": tables.estimates(r.noun_fidelity),
+            "measures": tables.measures(r.measures),
+            "paper": _beside_the_paper(r),
+            "manifest": tables.record(manifest | {"config": r.manifest.config}),
+            "certificate": tables.record(r.manifest.certificate or {}),
+            "card": tables.record(r.card),
+            "settings": tables.record(r.settings),
+        }
+    )
 
 
 def _beside_the_paper(r: Results) -> Table:
-    own = (r.ablate.baseline, r.ablate.masked, r.ablate.random, r.wake.baseline, r.wake.woken, r.wake.random)
-    rows = tuple((*row, number(e.estimate)) for row, e in zip(_PAPER.rows, own, strict=True))
+    own = [r.ablate.baseline, r.ablate.masked, r.ablate.random, r.wake.baseline, r.wake.woken, r.wake.random]
+    if r.enhance is not None:
+        control = next((e for arm, e in r.enhance.arms.items() if arm.startswith("trained at")), None)
+        own += [r.enhance.arms["enhanced"], *([control] if control else [])]
+    rows = tuple((*row, number(e.estimate)) for row, e in zip(_PAPER.rows, own, strict=False))
     return Table((*_PAPER.head, "this model"), rows)

@@ -7,7 +7,6 @@ from PIL import Image
 
 from interp.report.grids import Picture
 
-
 COLOURS = 256
 """Of a plot inside a page: flat shades and the edges of letters; a third of the bytes of all colours."""
 

@@ -23,8 +23,8 @@ SKY, VERMILION, GREY = "#56B4E9", "#D55E00", "#7F7F7F"
 CYCLE: Final = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 """Okabe and Ito's colours, in the order used for curves."""
 TREATMENT: Final = BLUE
-_ARMS: Final = {"baseline": GREY, "random": ORANGE, "noun_only": GREY, "with_modifier": GREEN}
-_MARKERS: Final = {"baseline": "s", "random": "^", "noun_only": "s"}
+_ARMS: Final = {"baseline": GREY, "noun_only": GREY, "with_modifier": GREEN}
+_MARKERS: Final = {"baseline": "s", "noun_only": "s"}
 
 STYLE: Final[dict[Any, Any]] = {
     "font.family": "DejaVu Sans",
@@ -68,9 +68,13 @@ class Drawing(Figure):
         return render(self, "png")
 
 
+_CONTROLS: Final = {"random": "^", "moved to": "v", "trained at": "D", "shuffled": "X"}
+"""How the names of controls begin → their marker."""
+
+
 def colour(arm: str) -> str:
-    """The colour of an arm: grey for the baseline, orange for the random control, blue for a treatment."""
-    return _ARMS.get(arm, TREATMENT)
+    """The colour of an arm: grey for the baseline, orange for a control, blue for a treatment."""
+    return ORANGE if arm.startswith(tuple(_CONTROLS)) else _ARMS.get(arm, TREATMENT)
 
 
 def tint(name: str, strength: float = 0.85) -> tuple[float, float, float]:
@@ -81,7 +85,8 @@ def tint(name: str, strength: float = 0.85) -> tuple[float, float, float]:
 
 def marker(arm: str) -> str:
     """The marker of an arm, so that arms can be told apart without colour."""
-    return _MARKERS.get(arm, "o")
+    control = next((mark for start, mark in _CONTROLS.items() if arm.startswith(start)), "o")
+    return _MARKERS.get(arm, control)
 
 
 def headed(at: Axes, title: str, columns: int = 0, handle: float = 1.9) -> None:

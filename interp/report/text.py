@@ -15,6 +15,7 @@ ARMS = {
     "random": "random sets",
     "with_modifier": "with modifier",
     "noun_only": "noun only",
+    "enhanced": "trained enhancer",
 }
 """What the arms of the file are called in tables."""
 

@@ -6,19 +6,19 @@ from matplotlib.figure import Figure
 
 from interp.curation import Census
 from interp.errors import InterpError
-from interp.report.figures._effects import ablate, arms, gap, steer, sweep, wake
+from interp.report.figures._effects import ablate, arms, enhance, gap, steer, sweep, wake
 from interp.report.figures._grids import grid
 from interp.report.figures._layers import layers
 from interp.report.figures._matrices import confusion, off_target, overlap
 from interp.report.figures._measures import census, comparison, measured, measures
 from interp.report.figures._neurons import density, elbow, wfs
 from interp.report.grids import Grid
-from interp.report.results import Ablate, DoseResponse, Estimate, Gap, Sweep, Wake
+from interp.report.results import Ablate, DoseResponse, Enhanced, Estimate, Gap, Sweep, Wake
 from interp.types import Comparison, Effect, LayerScores, Measured, Neurons
 
 __all__ = [
-    "ablate", "arms", "census", "comparison", "confusion", "density", "elbow", "figure", "gap", "grid", "layers",
-    "measured", "measures", "off_target", "overlap", "steer", "sweep", "wake", "wfs",
+    "ablate", "arms", "census", "comparison", "confusion", "density", "elbow", "enhance", "figure", "gap", "grid",
+    "layers", "measured", "measures", "off_target", "overlap", "steer", "sweep", "wake", "wfs",
 ]  # fmt: skip
 
 
@@ -52,6 +52,7 @@ figure.register(Neurons, wfs)
 figure.register(Gap, gap)
 figure.register(Ablate, ablate)
 figure.register(Wake, wake)
+figure.register(Enhanced, enhance)
 figure.register(Sweep, sweep)
 figure.register(Census, census)
 figure.register(Comparison, comparison)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from interp.report.results import Ablate, Estimate, Gap, Sweep, Wake
+from interp.report.results import Ablate, Enhanced, Estimate, Gap, Sweep, Wake
 from interp.report.style import (
     BLUE,
     GREEN,
@@ -47,6 +47,12 @@ def wake(value: Wake) -> Figure:
     """CultureVQA of noun-only prompts: untouched, woken, and driven by matched random sets."""
     arms = {"baseline": value.baseline, "woken": value.woken, "random": value.random}
     return _arms_figure(arms, value.per_culture, value.set_shift, "Waking, noun-only prompts")
+
+
+@styled
+def enhance(value: Enhanced) -> Figure:
+    """CultureVQA of noun-only prompts: untouched, under the trained enhancer, and under its controls."""
+    return _arms_figure(value.arms, value.per_culture, {}, "The trained enhancer, noun-only prompts")
 
 
 @styled

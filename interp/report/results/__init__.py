@@ -11,6 +11,7 @@ from interp.report.results._parts import (
     Curve,
     Density,
     DoseResponse,
+    Enhanced,
     Gap,
     Judge,
     Layers,
@@ -25,7 +26,7 @@ from interp.report.results._parts import (
 from interp.report.results._values import Bounds, Contrast, Estimate, Matrix, Number, Part
 
 __all__ = [
-    "Ablate", "Bounds", "Contrast", "Curve", "Density", "DoseResponse", "Estimate", "Gap", "Judge", "Layers", "Matrix",
-    "MeasureRow", "Number", "Part", "Results", "Sae", "Sizes", "Sweep", "Target", "Variant", "Wake", "curves", "cut",
-    "indices", "overlap", "ranking",
+    "Ablate", "Bounds", "Contrast", "Curve", "Density", "DoseResponse", "Enhanced", "Estimate", "Gap", "Judge",
+    "Layers", "Matrix", "MeasureRow", "Number", "Part", "Results", "Sae", "Sizes", "Sweep", "Target", "Variant", "Wake",
+    "curves", "cut", "indices", "overlap", "ranking",
 ]  # fmt: skip

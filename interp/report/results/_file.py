@@ -11,6 +11,7 @@ from interp.errors import InterpError
 from interp.report.results._parts import (
     Ablate,
     Curve,
+    Enhanced,
     Gap,
     Judge,
     Layers,
@@ -50,6 +51,8 @@ class Results(Part):
     noun_fidelity: dict[str, Estimate]
     """How often the noun is still recognised, by arm."""
     steer_mean: Estimate | None = None
+    enhance: Enhanced | None = None
+    """The trained enhancer and its controls, if the model has one."""
     held_out: dict[str, Estimate] = Field(default_factory=dict)
     """Nouns that neither the model nor the selection saw: how often the culture shows, by arm (Table 6)."""
     neuron_curves: dict[str, Curve] = Field(default_factory=dict)

@@ -266,6 +266,35 @@ class Sweep(Part):
         )
 
 
+class Enhanced(Part):
+    """A trained enhancer on noun-only prompts, beside its controls (Table 3)."""
+
+    layer: int
+    site: str
+    width: int
+    """Of its bottleneck."""
+    arms: dict[str, Estimate]
+    """`baseline`, `enhanced`, and the controls by name."""
+    difference: dict[str, Contrast]
+    """Each arm less the baseline."""
+    noun_fidelity: dict[str, Estimate]
+    per_culture: dict[str, dict[str, Estimate]]
+    """Arm → culture → estimate."""
+
+    @classmethod
+    def of(cls, effect: Effect, layer: int, site: str, width: int) -> "Enhanced":
+        """From the effect of an enhancer and its controls."""
+        return cls(
+            layer=layer,
+            site=site,
+            width=width,
+            arms=estimates(effect.accuracy),
+            difference={arm: Contrast.of(moved) for arm, moved in effect.difference.items()},
+            noun_fidelity=estimates(effect.noun_fidelity),
+            per_culture={arm: estimates(by) for arm, by in effect.per_culture.items()},
+        )
+
+
 class Judge(Part):
     """How good the judge is on held-out real pictures."""
 
