@@ -1,6 +1,6 @@
 """Picture grids of a study: the same prompts and seeds in every column, the baseline beside the arms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +39,10 @@ class Album:
 
     def grids(self) -> dict[str, Grid]:
         """Every grid by the part of the report that shows it."""
-        out = self._paired() | {"sweep": self._sweep(), "steer": self._steer()}
-        return out | ({"heldout": self._held_out()} if HELD_OUT in self.bench.splits else {})
+        out = self.paired() | {"sweep": self.sweep(), "steer": self.steered()}
+        return out | ({"heldout": self.held_out()} if HELD_OUT in self.bench.splits else {})
 
-    def _paired(self) -> dict[str, Grid]:
+    def paired(self) -> dict[str, Grid]:
         """The gap, masking and waking: one prompt of each culture."""
         make = trials.maker(**self.wake)
         samples = different_nouns(self._test(), self.neurons.cultures)
@@ -53,13 +53,8 @@ class Album:
             "masked": _drawn(stage, "cult", given.plans(Mask)),
             "random masked": _drawn(stage, "cult", given.dealt(Mask)[0]),
         }
-        noun = {
-            "noun-only": _drawn(stage, "noun"),
-            "woken": _drawn(stage, "noun", given.plans(make)),
-            "random": _drawn(stage, "noun", given.dealt(make)[0]),
-        }
-        if self.enhancer is not None:
-            noun["enhanced"] = _drawn(stage, "noun", [Plan.of(self.enhancer)] * len(samples))
+        noun = self._remedies(stage)
+        noun["random"] = _drawn(stage, "noun", given.dealt(make)[0])
         gap = {"culture-style": style["culture-style"], "noun-only": noun["noun-only"]}
         masking = "Masking each culture's neurons, and as many matched random ones."
         return {
@@ -68,7 +63,8 @@ class Album:
             "wake": _grid("Noun-only prompts, woken by their own language's neurons.", noun, samples, "noun"),
         }
 
-    def _sweep(self) -> Grid:
+    def sweep(self) -> Grid:
+        """Growing strength."""
         samples = different_nouns(self._test(), self.neurons.cultures[::3])
         stage, chosen = self._stage(samples), float(self.wake["strength"])
         arms = {}
@@ -77,7 +73,8 @@ class Album:
             arms[f"λ = {strength:.3g}"] = _drawn(stage, "noun", Trial(self.neurons, stage, 0).plans(make))
         return _grid("The same noun-only prompts under growing strength.", arms, samples, "noun")
 
-    def _steer(self) -> Grid:
+    def steered(self) -> Grid:
+        """Neutral English prompts under every culture's set."""
         cultures = self.neurons.cultures
         samples = different_nouns(self._test(), cultures[:: max(1, len(cultures) // 6)])[:6]
         stage, make = self._stage(samples), trials.maker(**self.steer)
@@ -87,16 +84,43 @@ class Album:
             arms[culture] = _drawn(stage, "noun_en", [plan] * len(samples))
         return _grid("Neutral English prompts, steered by each culture's set.", arms, samples, "noun_en")
 
-    def _held_out(self) -> Grid:
+    def held_out(self) -> Grid:
+        """Nouns outside the benchmark."""
         samples = different_nouns(self.bench.samples(HELD_OUT), self.neurons.cultures)
-        stage, make = self._stage(samples), trials.maker(**self.wake)
-        arms = {
-            "noun-only": _drawn(stage, "noun"),
-            "woken": _drawn(stage, "noun", Trial(self.neurons, stage, 0).plans(make)),
-            "culture-style": _drawn(stage, "cult"),
-        }
+        arms = self._remedies(self._stage(samples))
+        arms["culture-style"] = _drawn(self._stage(samples), "cult")
         title = "Nouns outside the benchmark: what the model makes of them, and the culture they are woken to."
         return _grid(title, arms, samples, "noun")
+
+    def remedies(self, title: str, samples: Sequence[Sample]) -> Grid:
+        """Noun-only prompts as they are, woken, and under the trained enhancer if there is one."""
+        return _grid(title, self._remedies(self._stage(samples)), samples, "noun")
+
+    def more(self, languages: Collection[str] | None = None, skip: int = 0) -> list[Sample]:
+        """One test sample a culture, each of another noun while there are enough.
+
+        Args:
+            languages: only cultures that speak one of these; all if None.
+            skip: so many nouns a culture, so that other samples come than elsewhere.
+        """
+        spoken = self.bench.languages
+        cultures = [c for c in self.neurons.cultures if languages is None or spoken[c] in languages]
+        left = []
+        for culture in cultures:
+            own = [s for s in self.bench.samples(TEST) if s.culture == culture]
+            nouns = list(dict.fromkeys(s.category for s in own))
+            left += [s for s in own if s.category not in nouns[: min(skip, len(nouns) - 1)]]
+        return different_nouns(left, cultures)
+
+    def _remedies(self, stage: Stage) -> dict[str, list[np.ndarray]]:
+        make = trials.maker(**self.wake)
+        arms = {
+            "noun-only": _drawn(stage, "noun"),
+            "woken": _drawn(stage, "noun", [Plan.of(make(self.neurons[c])) for c in stage.cultures]),
+        }
+        if self.enhancer is not None:
+            arms["enhanced"] = _drawn(stage, "noun", [Plan.of(self.enhancer)] * len(stage.samples))
+        return arms
 
     def _test(self) -> Sequence[Sample]:
         return self.bench.subset(TEST, 8, self.seed).samples(TEST)

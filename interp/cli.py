@@ -63,13 +63,39 @@ def report(
 ) -> None:
     """The whole method, to one page with figures and a results file; resumes where it stopped."""
     from interp import reporting
-    from interp.metrics import registry
 
-    if size not in ("quick", "sample", "full"):
-        raise InterpError(f"size {size!r}; known: quick, sample, full")
-    if judge is not None:
-        registry.check_judge(judge)
+    _check_run(size, judge)
     typer.echo(reporting.report(_load(model), bench, out, "quick" if quick else size, seed, judge))
+
+
+@app.command()
+def reproduce(
+    names: Annotated[list[str] | None, typer.Argument(help="table1 … table6, fig3 … fig19, or all")] = None,
+    model: Model = "pocket",
+    bench: Bench = "pocket",
+    out: Out = Path("reports/paper"),
+    size: Annotated[str, typer.Option(help="quick, sample or full: how much of the test split")] = "sample",
+    judge: Annotated[
+        str | None, typer.Option(help="as in report; the one that ships for the benchmark if none")
+    ] = None,
+    metrics: Metrics = None,
+    systems: Annotated[
+        list[str] | None, typer.Option("--system", help="NAME=FOLDER: another model's pictures, as `interp draw` makes")
+    ] = None,
+    annotations: Annotated[Path | None, typer.Option(help="people's answers, for Table 4")] = None,
+    train: Annotated[bool, typer.Option(help="train an enhancer and its controls where none ships")] = False,
+    seed: int = 0,
+) -> None:
+    """The paper's tables and figures on any model, with its numbers beside ours; resumes where it stopped."""
+    from interp import reproduction, workspace
+    from interp.study import Study
+
+    reproduction.asked_for(names or [])
+    folders = _folders(systems, 1) if systems else {}
+    _check_run(size, judge)
+    options = {"seed": seed, "training": train, "also": tuple(_names(metrics) or ())}
+    study = Study.named(_load(model), workspace.benchmark(bench), size, judge, **options)
+    typer.echo(reproduction.reproduce(names or [], study, out, _command(), folders, annotations))
 
 
 @app.command()
@@ -331,14 +357,24 @@ def _names(metrics: str | None) -> list[str] | None:
     return None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
 
 
-def _folders(systems: list[str]) -> dict[str, Path]:
+def _check_run(size: str, judge: str | None) -> None:
+    """Refuse an unknown size or judge before a model is loaded."""
+    from interp.metrics import registry
+
+    if size not in ("quick", "sample", "full"):
+        raise InterpError(f"size {size!r}; known: quick, sample, full")
+    if judge is not None:
+        registry.check_judge(judge)
+
+
+def _folders(systems: list[str], least: int = 2) -> dict[str, Path]:
     """NAME=FOLDER, in order."""
     parts = [system.partition("=") for system in systems]
     if wrong := [system for system, (name, _, folder) in zip(systems, parts, strict=True) if not name or not folder]:
         raise InterpError(f"system {wrong[0]!r}; write NAME=FOLDER, such as ours=runs/pictures")
     named = {name: Path(folder) for name, _, folder in parts}
-    if len(systems) < 2 or len(named) < len(systems):
-        raise InterpError(f"systems asked: {', '.join(systems)}; give at least two, each with its own name")
+    if len(systems) < least or len(named) < len(systems):
+        raise InterpError(f"systems asked: {', '.join(systems)}; give at least {least}, each with its own name")
     return named
 
 

@@ -85,8 +85,8 @@ def held_out(effect: Effect | None) -> dict[str, parts.Estimate]:
     return {names[arm]: parts.Estimate.of(effect.accuracy[arm]) for arm in names if arm in effect.accuracy}
 
 
-def sweep(swept: experiment.Sweep, chosen: float) -> parts.Sweep:
-    """The dose-response curve and the strength that was chosen from it."""
+def sweep(swept: experiment.Sweep, chosen: float | None) -> parts.Sweep:
+    """The dose-response curve and the strength that was chosen from it, if one was."""
     return parts.Sweep(
         strength=list(swept.strengths),
         culture_vqa=[i.estimate for i in swept.culture_vqa],

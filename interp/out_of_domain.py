@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from interp.errors import InterpError
-from interp.types import Prompt
+from interp.types import Prompt, PromptPair, Sample
 
 ASSET = Path(__file__).parent / "assets" / "out_of_domain.json"
 
@@ -116,6 +116,13 @@ def deal(cultures: Mapping[str, str], seed: int) -> tuple[Case, ...]:
     order = [n for c in categories.values() for n in sorted(c, key=lambda noun: _rank(seed, "noun", noun.id))]
     turns = [(noun, takers[turn % len(takers)]) for turn, noun in enumerate(order)]
     return tuple(_case(noun, culture, cultures[culture]) for noun, culture in turns)
+
+
+def sample(case: Case) -> Sample:
+    """A case where samples are asked for; it has no picture, and its noun-only caption stands for both."""
+    both = (case.native, case.english)
+    native, english = (PromptPair(case.id, case.culture, case.concept, cult=p, noun=p) for p in both)
+    return Sample(case.id, "", case.culture, case.native.language, case.concept, "out_of_domain", native, english)
 
 
 @cache

@@ -5,12 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from interp import findings, sae, store, workspace
-from interp.arms import default_judge
-from interp.metrics import registry
 from interp.models.base import Adapter
 from interp.report import results as parts
 from interp.report.page import write_report
-from interp.study import Sizes, Study
+from interp.study import Study
 from interp.variants import variants
 from interp.workspace import TEST
 
@@ -38,9 +36,7 @@ def report(
     command = shlex.join(
         ["interp", "report", *[part for name, value in options.items() for part in (f"--{name}", value)]]
     )
-    found = workspace.benchmark(bench)
-    named = registry.judge(judge, found.cultures) if judge else default_judge(found)
-    study = Study(model, found, Sizes.named(size), named, seed, progress)
+    study = Study.named(model, workspace.benchmark(bench), size, judge, seed=seed, progress=progress)
     results = results_of(study, begun(study, command))
     return write_report(results, study.album.grids(), study.layers, study.neurons, out)
 

@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
-from interp import discovery, experiment, finetuning, sae, store, trials, workspace
+from interp import discovery, experiment, finetuning, out_of_domain, sae, store, trials, workspace
 from interp import neurons as neuron
 from interp.album import Album
+from interp.arms import Stage, default_judge
 from interp.benchmarks import Benchmark
 from interp.interventions import Enhance, Intervention, Mask, Plan
 from interp.metrics import registry
@@ -88,6 +89,25 @@ class Study:
     progress: bool = True
     training: bool = False
     """Train an enhancer and its controls where none ships: hours on a real model."""
+    also: tuple[str, ...] = ()
+    """Further metrics of every arm, named as in `interp.metrics.registry`."""
+
+    @staticmethod
+    def named(model: Adapter, bench: Benchmark, size: str, judge: str | None = None, **options: Any) -> "Study":
+        """A study by the name of its size and judge.
+
+        Args:
+            model: the adapter.
+            bench: the benchmark.
+            size: `quick`, `sample` or `full`.
+            judge: name as in `interp.metrics.registry`; None for the one that ships for the benchmark.
+            options: seed, progress, training, also.
+
+        Raises:
+            InterpError: no judge ships for the benchmark and none is named.
+        """
+        chosen = registry.judge(judge, bench.cultures) if judge else default_judge(bench)
+        return Study(model, bench, Sizes.named(size), chosen, **options)
 
     def options(self, per_culture: int | None) -> dict[str, Any]:
         """What every experiment is given."""
@@ -104,7 +124,7 @@ class Study:
     @property
     def metrics(self) -> tuple[str, ...]:
         """What every arm of the test split is measured by, beside the judge."""
-        return METRICS + (POCKET_METRICS if registry.is_pocket(self.bench) else ())
+        return METRICS + (POCKET_METRICS if registry.is_pocket(self.bench) else ()) + self.also
 
     # --------------------------------------------------------------------------------------------- layer and neurons
 
@@ -275,6 +295,21 @@ class Study:
             plans = [Plan.of(self.enhancers[ENHANCED])] * len(stage.samples)
             arms[ENHANCED] = stage.arm("held out, enhanced", "noun", plans)
         return trials.effect_over("held out", stage, arms, float("nan"), {"clusters": list(stage.clusters)})
+
+    @cached_property
+    def out_of_domain(self) -> Effect:
+        """The 100 captions outside every benchmark, dealt to the cultures: alone, woken, enhanced (Table 6)."""
+        dealt = out_of_domain.deal({c: self.bench.languages[c] for c in self.neurons.cultures}, self.seed)
+        given = {k: v for k, v in self.options(None).items() if k not in ("model", "bench", "per_culture")}
+        cache = workspace.arm_cache(self.model)
+        samples = tuple(out_of_domain.sample(case) for case in dealt)
+        stage = Stage(self.model, samples=samples, cache=cache, **given)
+        make = trials.maker(**self.wake_recipe)
+        plans = {"baseline": [Plan()] * len(samples), "woken": [Plan.of(make(self.neurons[c])) for c in stage.cultures]}
+        if self.enhancers:
+            plans[ENHANCED] = [Plan.of(self.enhancers[ENHANCED])] * len(samples)
+        arms = {name: stage.arm(name, "noun", own) for name, own in plans.items()}
+        return trials.effect_over("out of domain", stage, arms, float("nan"), {"clusters": list(stage.clusters)})
 
     @cached_property
     def diversity(self) -> dict[str, Interval]:

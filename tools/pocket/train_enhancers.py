@@ -7,20 +7,21 @@ import argparse
 from pathlib import Path
 
 from interp import load, workspace
-from interp.finetuning import EnhancerSettings, train_enhancers
+from interp.finetuning import LOSSES, EnhancerSettings, train_enhancers
 
 
 def main() -> None:
     """Train and store under saes/pocket."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--loss", choices=LOSSES, default="latent")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--out", type=Path, default=workspace.SHIPPED / "pocket" / "enhancers")
     args = parser.parse_args()
     model = load("pocket")
-    settings = EnhancerSettings(width=args.width, steps=args.steps, batch=args.batch, rate=args.rate)
+    settings = EnhancerSettings(width=args.width, loss=args.loss, steps=args.steps, batch=args.batch, rate=args.rate)
     layer = int(model.recipe["layer"])
     for name, ref in train_enhancers(model, workspace.benchmark(), layer, settings=settings, folder=args.out).items():
         print(name, ref)
