@@ -19,7 +19,7 @@ lint: $(READY)
 	$(BIN)/pyright -p pyproject.toml
 
 notebooks: $(READY)  # build and run every .ipynb from its percent script
-	TRANSFORMERS_VERBOSITY=error $(BIN)/jupytext --to ipynb --execute notebooks/*.py
+	TQDM_DISABLE=1 TRANSFORMERS_VERBOSITY=error $(BIN)/jupytext --to ipynb --execute notebooks/*.py
 
 clean:  # remove what the other targets write, but not .venv
 	rm -rf $(REPORT) build dist *.egg-info .hypothesis .import_linter_cache .pytest_cache .ruff_cache

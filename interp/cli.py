@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -60,12 +61,16 @@ def report(
     quick: Annotated[bool, typer.Option("--quick", help="the same as --size quick")] = False,
     seed: int = 0,
     judge: Annotated[str | None, typer.Option(help="pocket, qwen3-vl:<folder>, gemini, openai:<model>@<url>")] = None,
+    neuron_pages: Annotated[bool, typer.Option(help="also a page for every latent; never with --quick")] = True,
 ) -> None:
     """The whole method, to one page with figures and a results file; resumes where it stopped."""
     from interp import reporting
 
-    _check_run(size, judge)
-    typer.echo(reporting.report(_load(model), bench, out, "quick" if quick else size, seed, judge))
+    chosen = "quick" if quick else size
+    said = _said("report", model=model, bench=bench, size=chosen, seed=seed, judge=judge)
+    typer.echo(
+        reporting.report(_study(model, bench, chosen, judge, seed=seed), out, said, neuron_pages and chosen != "quick")
+    )
 
 
 @app.command()
@@ -87,15 +92,13 @@ def reproduce(
     seed: int = 0,
 ) -> None:
     """The paper's tables and figures on any model, with its numbers beside ours; resumes where it stopped."""
-    from interp import reproduction, workspace
-    from interp.study import Study
+    from interp import reproduction
 
     reproduction.asked_for(names or [])
     folders = _folders(systems, 1) if systems else {}
-    _check_run(size, judge)
-    options = {"seed": seed, "training": train, "also": tuple(_names(metrics) or ())}
-    study = Study.named(_load(model), workspace.benchmark(bench), size, judge, **options)
-    typer.echo(reproduction.reproduce(names or [], study, out, _command(), folders, annotations))
+    study = _study(model, bench, size, judge, seed=seed, training=train, also=tuple(_names(metrics) or ()))
+    said = _said("reproduce", *(names or []), model=model, bench=bench, size=size, seed=seed, judge=judge)
+    typer.echo(reproduction.reproduce(names or [], study, out, said, folders, annotations))
 
 
 @app.command()
@@ -357,14 +360,23 @@ def _names(metrics: str | None) -> list[str] | None:
     return None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
 
 
-def _check_run(size: str, judge: str | None) -> None:
-    """Refuse an unknown size or judge before a model is loaded."""
+def _study(model: str, bench: str, size: str, judge: str | None, **options: Any) -> Any:
+    """A study; an unknown size or judge is refused before a model is loaded."""
+    from interp import workspace
     from interp.metrics import registry
+    from interp.study import Study
 
     if size not in ("quick", "sample", "full"):
         raise InterpError(f"size {size!r}; known: quick, sample, full")
     if judge is not None:
         registry.check_judge(judge)
+    return Study.named(_load(model), workspace.benchmark(bench), size, judge, **options)
+
+
+def _said(command: str, *names: str, **options: Any) -> str:
+    """A command with the options that decide its result: where it writes is nobody else's business."""
+    given = [part for name, value in options.items() if value is not None for part in (f"--{name}", str(value))]
+    return shlex.join(["interp", command, *names, *given])
 
 
 def _folders(systems: list[str], least: int = 2) -> dict[str, Path]:
@@ -374,7 +386,9 @@ def _folders(systems: list[str], least: int = 2) -> dict[str, Path]:
         raise InterpError(f"system {wrong[0]!r}; write NAME=FOLDER, such as ours=runs/pictures")
     named = {name: Path(folder) for name, _, folder in parts}
     if len(systems) < least or len(named) < len(systems):
-        raise InterpError(f"systems asked: {', '.join(systems)}; give at least {least}, each with its own name")
+        raise InterpError(
+            f"systems asked: {', '.join(systems)}; give at least {('one', 'two')[least - 1]}, each with its own name"
+        )
     return named
 
 

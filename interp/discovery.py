@@ -1,5 +1,6 @@
 """Find the layer, train the SAEs, find the neurons: everything that may not see the test split."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from interp import capture, layers, sae, store
 from interp import neurons as neuron
 from interp.arms import Judge, Stage, default_judge
 from interp.benchmarks import Benchmark
-from interp.errors import InterpError
+from interp.errors import InterpError, InterpWarning
 from interp.models.base import Adapter
 from interp.types import (
     Codes,
@@ -46,6 +47,13 @@ def find_layers(
     refuse_test(split)
     model.encoder(encoder)
     pairs = (bench.subset(split, per_culture, 0) if per_culture else bench).pairs(split)
+    if lacking := sum(p.neutral is None for p in pairs):
+        warnings.warn(
+            f"{lacking} of {len(pairs)} prompt pairs have no caption with a neutral modifier (`neutral_style`): the "
+            "baseline `neutral` and the interchange of the modifier are left out",
+            InterpWarning,
+            stacklevel=2,
+        )
     scan = layers.causal_scan(model, pairs, encoder, progress) if causal else None
     return layers.scores(model, pairs, encoder, scan, progress)
 
@@ -81,21 +89,20 @@ def scan_pictures(
         model.check_layer(layer, encoder)
     chosen = bench.subset(split, per_culture, 0).samples(split)
     stage = Stage(model, judge or default_judge(bench), chosen, steps=steps, cache=arm_cache(model), progress=progress)
-    drawn = {arm: {la: _interchanged(stage, arm, la, encoder) for la in at} for arm in _scan_arms()}
+    kinds: tuple[SiteKind, ...] = ("z", "resid")
+    drawn = {
+        f"{kind} {arm}": {la: _interchanged(stage, Site(la, kind, encoder), arm) for la in at}
+        for kind in kinds
+        for arm in layers.arms([s.native for s in chosen])
+    }
     return replace(scores, causal_images=drawn)
 
 
-def _scan_arms() -> list[str]:
-    return [f"{kind} {arm}" for kind in ("z", "resid") for arm in layers.ARMS]
-
-
-def _interchanged(stage: Stage, arm: str, layer: int, encoder: str) -> Interval:
-    kind, part = arm.split()
-    site = Site(layer, kind, encoder)  # type: ignore[arg-type]
+def _interchanged(stage: Stage, site: Site, arm: layers.Arm) -> Interval:
     pairs = [s.native for s in stage.samples]
     given = layers.donors(stage.model, pairs, [site])
-    conditioning = layers.interchange(stage.model, pairs, site, part, given)  # type: ignore[arg-type]
-    return stage.interval(stage.judged(f"layer {layer} {arm}", conditioning).culture_hit)
+    conditioning = layers.interchange(stage.model, pairs, site, arm, given)
+    return stage.interval(stage.judged(f"{site} {arm}", conditioning).culture_hit)
 
 
 def sites_of(model: Adapter, layer: int | Sequence[int], kind: SiteKind, encoder: str) -> list[Site]:
@@ -163,6 +170,7 @@ def train_saes(
         model_name=model.name,
         groups=found.prompt,
         weights=weights,
+        benchmark_digest=bench.digest,
     )
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from interp import store
+from interp import sae, store
 from interp.errors import InterpError
 from interp.models import folder as files
 from interp.types import Site
@@ -120,8 +120,4 @@ def check_model(ref: EnhancerRef, model_digest: str) -> None:
     Raises:
         InterpError: the digests differ.
     """
-    if ref.model_digest != model_digest:
-        raise InterpError(
-            f"this enhancer was trained for another model: {ref.path} is for {ref.model_digest[:12]}, "
-            f"the model is {model_digest[:12]}; train one with train_enhancer"
-        )
+    sae.check_model(ref, model_digest, "enhancer was trained", "train_enhancer")

@@ -152,7 +152,9 @@ def _summary(
     if len(judges) > 1:
         scores[MEAN] = np.mean([scores[j.name] for j in judges], axis=0)
         measures[MEAN] = Measure("percent", "higher")
-    labels = (*bench.cultures, UNRECOGNISABLE)
+    # a judge may know cultures that the benchmark has no pictures of
+    named = (*bench.cultures, *(label for j in judges for label in j.judge.labels if label != UNRECOGNISABLE))
+    labels = (*dict.fromkeys(named), UNRECOGNISABLE)
     cultures = tuple(s.culture for s in shelf.samples)
     answers = {j.name: found[j.name].answers or ("",) * len(cultures) for j in judges}
     bare = Measured(

@@ -182,7 +182,7 @@ def _enhancer_targets(e: parts.Enhanced, woken: float) -> list[parts.Target]:
         _most("Nouns lost to the enhancer", 10, noun["baseline"] - noun["enhanced"], " points"),
     ]
     for arm, moved in e.difference.items():
-        if arm != "enhanced":
+        if arm.startswith(("moved to", "trained at")):
             found.append(_most(f"Enhancer, {arm}: change", 5, abs(moved.estimate), " points"))
     return found
 

@@ -22,10 +22,11 @@ from tqdm.auto import tqdm
 
 from interp import capture, enhancer, store
 from interp.benchmarks import Benchmark
+from interp.denoising import predict, schedule_of
 from interp.enhancer import EnhancerNet, EnhancerRef
 from interp.errors import InterpError
 from interp.metrics.lpips import LpipsNet, load_net
-from interp.models.base import Adapter, Conditioning
+from interp.models.base import Adapter
 from interp.models.pipeline import DiffusersAdapter
 from interp.splits import group
 from interp.types import Sample, Site, SiteKind
@@ -35,7 +36,6 @@ Loss = Literal["pixel", "latent", "noise", "perceptual"]
 LOSSES = ("pixel", "latent", "noise", "perceptual")
 STATE = "training.safetensors"
 BEGUN = "training.json"
-LOG = "log.jsonl"
 RANDOM_LAYER, SHUFFLED = "random_layer", "shuffled"
 """The controls that are trained beside the enhancer at the culture layer."""
 
@@ -72,37 +72,6 @@ class EnhancerSettings:
         for name in ("width", "steps", "batch", "checkpoint"):
             if getattr(self, name) < 1:
                 raise InterpError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
-class _Diffusion:
-    """The denoiser's noise schedule: x_t = √ᾱ_t x₀ + √(1−ᾱ_t) ε."""
-
-    alphas: Float[Tensor, "time"]
-    """ᾱ_t."""
-    kind: str
-    """What the denoiser predicts: `epsilon`, `v_prediction` or `sample`."""
-
-    def noised(self, clean: Tensor, noise: Tensor, t: Int[Tensor, "sample"]) -> Tensor:
-        """x_t."""
-        signal, spread = self._weights(t, clean)
-        return signal * clean + spread * noise
-
-    def clean(self, predicted: Tensor, noisy: Tensor, t: Int[Tensor, "sample"]) -> Tensor:
-        """x̂₀ from what was predicted."""
-        signal, spread = self._weights(t, noisy)
-        if self.kind == "epsilon":
-            return (noisy - spread * predicted) / signal
-        return predicted if self.kind == "sample" else signal * noisy - spread * predicted
-
-    def target(self, clean: Tensor, noise: Tensor, t: Int[Tensor, "sample"]) -> Tensor:
-        """What the denoiser should have predicted."""
-        signal, spread = self._weights(t, clean)
-        return {"epsilon": noise, "sample": clean, "v_prediction": signal * noise - spread * clean}[self.kind]
-
-    def _weights(self, t: Int[Tensor, "sample"], like: Tensor) -> tuple[Tensor, Tensor]:
-        alpha = self.alphas.to(like.device)[t].to(like.dtype).reshape(-1, 1, 1, 1)
-        return alpha.sqrt(), (1 - alpha).sqrt()
 
 
 def train_enhancer(
@@ -207,7 +176,7 @@ class _Run:
     ) -> None:
         self.model, self.bench, self.samples = _supported(model), bench, samples
         self.site, self.settings, self.folder, self.known = site, settings, folder, known
-        self.diffusion = _diffusion(self.model)
+        self.diffusion = schedule_of(self.model)
         self.shown = _references(samples, settings)
         self.lpips: LpipsNet | None = load_net(device=self.model.device) if settings.loss == "perceptual" else None
         self.side = self.model.size or self.model.own_size
@@ -267,7 +236,7 @@ class _Run:
             tokens = capture.tokenise(self.model, [s.native.noun.text for s in prompts])
             given = capture.condition(self.model, tokens, {self.site: lambda h, _: self.net(h)}, gradient=True)
             noisy = self.diffusion.noised(clean, noise, t)
-            predicted = _predict(self.model, noisy, t, given, self.side)
+            predicted = predict(self.model, noisy, t, given, self.side)
             if self.settings.loss == "noise":
                 return _mse(predicted, self.diffusion.target(clean, noise, t))
             found = self.diffusion.clean(predicted, noisy, t)
@@ -368,30 +337,6 @@ def _supported(model: Adapter) -> DiffusersAdapter:
             "AltDiffusion, PEA-Diffusion, SDXL and other pipelines with a UNet"
         )
     return model
-
-
-def _diffusion(model: DiffusersAdapter) -> _Diffusion:
-    scheduler = model.pipeline.scheduler
-    kind = scheduler.config.prediction_type
-    if not hasattr(scheduler, "alphas_cumprod") or kind not in ("epsilon", "v_prediction", "sample"):
-        raise InterpError(
-            f"{model.name}: the sampler {type(scheduler).__name__} with {kind!r} gives no noise schedule that is known "
-            "here; use one of diffusers' with alphas_cumprod"
-        )
-    return _Diffusion(scheduler.alphas_cumprod, kind)
-
-
-def _predict(
-    model: DiffusersAdapter, noisy: Tensor, t: Int[Tensor, "sample"], given: Conditioning, side: int
-) -> Tensor:
-    """What the denoiser says of noisy latents under a conditioning, without guidance."""
-    unet = model.denoiser
-    extra: dict[str, Any] = {}
-    if unet.config.addition_embed_type == "text_time":
-        sizes = torch.tensor([[side, side, 0, 0, side, side]] * len(noisy), device=noisy.device, dtype=unet.dtype)
-        assert given.pooled is not None
-        extra["added_cond_kwargs"] = {"text_embeds": given.pooled.to(unet.dtype), "time_ids": sizes}
-    return unet(noisy.to(unet.dtype), t, given.embeds.to(unet.dtype), **extra, return_dict=False)[0].float()
 
 
 def _references(samples: Sequence[Sample], settings: EnhancerSettings) -> list[Sample]:

@@ -7,6 +7,7 @@ of 0 and an empty plan are exactly the identity. Not for the denoiser. Notebook:
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class _Composable:
         return Plan((*Plan.of(self), *Plan.of(other)))  # type: ignore[arg-type]
 
 
-class _OnLatents(_Composable):
+class _OnLatents(_Composable, ABC):
     """What all edits of SAE latents share."""
 
     neurons: NeuronSet
@@ -68,9 +69,9 @@ class _OnLatents(_Composable):
         """Apply it with its SAE."""
         return self.apply(features, saes.resolve(self.neurons.sae))
 
+    @abstractmethod
     def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
         """The edited features."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

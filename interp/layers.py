@@ -29,29 +29,39 @@ def attention_contrast(
     """CA(P_cult, l) − CA(P_noun, l) of every pair, under each stand-in for the modifier that P_noun has not.
 
     `context`: CA(P_noun) is the mean attention from its other content tokens to the noun. `zero`: it is 0.
-    `neutral`: CA of the same noun with a modifier that names no culture. `normalised`: as `context`, each attention in
-    multiples of 1/S, the uniform value in a prompt of S tokens. In a causal encoder whose modifier stands before the
-    noun, noun→modifier is measured instead. NaN where a pair has no such tokens.
+    `neutral`: CA of the same noun with a modifier that names no culture, if all pairs have one.
+    `normalised`: as `context`, each attention in multiples of 1/S, the uniform value in a prompt of S tokens. In a
+    causal encoder whose modifier stands before the noun, noun→modifier is measured instead. NaN where a pair has no
+    such tokens.
     """
     if not pairs:
         raise InterpError("no prompt pairs; the split is empty")
     cult = capture.attention(model, [p.cult for p in pairs], encoder, progress)
     noun = capture.attention(model, [p.noun for p in pairs], encoder, progress)
-    neutral = capture.attention(model, [_neutral(p) for p in pairs], encoder, progress)
-    blocks = cult.reverse if model.spec(encoder).causal else cult.blocks
-    neutral_blocks = neutral.reverse if model.spec(encoder).causal else neutral.blocks
-    ca = np.stack([b.mean((1, 2)) for b in blocks])
-    return {
+    causal = model.spec(encoder).causal
+    ca = _attention(cult, causal)
+    out = {
         "context": ca - noun.context,
         "zero": ca,
-        "neutral": ca - np.stack([b.mean((1, 2)) for b in neutral_blocks]),
         "normalised": ca * cult.length[:, None] - noun.context * noun.length[:, None],
     }
+    if "modifier" in arms(pairs):
+        neutral = capture.attention(model, [_neutral(p) for p in pairs], encoder, progress)
+        out["neutral"] = ca - _attention(neutral, causal)
+    return out
+
+
+def _attention(found: capture.AttentionBlocks, causal: bool) -> Float[np.ndarray, "pair layer"]:
+    return np.stack([block.mean((1, 2)) for block in (found.reverse if causal else found.blocks)])
+
+
+def arms(pairs: Sequence[PromptPair]) -> tuple[Arm, ...]:
+    """What can be exchanged: the modifier only where every pair has a neutral one to put in its place."""
+    return ARMS if all(p.neutral is not None for p in pairs) else ("noun",)
 
 
 def _neutral(pair: PromptPair) -> Prompt:
-    if pair.neutral is None:
-        raise InterpError(f"pair {pair.id}: no neutral-modifier prompt, which the `neutral` baseline needs")
+    assert pair.neutral is not None  # asked only where `arms` names the modifier
     return pair.neutral
 
 
@@ -86,25 +96,23 @@ class Donors:
     noun: Mapping[Site, tuple[Float[Tensor, "_ d_model"], ...]]
     """States of the noun's tokens in the noun-only prompt."""
     modifier: Mapping[Site, tuple[Float[Tensor, "d_model"], ...]]
-    """Mean state of the modifier's tokens in the neutral-modifier prompt."""
+    """Mean state of the modifier's tokens in the neutral-modifier prompt; empty where a pair has none."""
 
 
 def donors(model: Adapter, pairs: Sequence[PromptPair], sites: Sequence[Site]) -> Donors:
     """Capture the donors of an interchange at some sites of one encoder."""
     encoder = sites[0].encoder
-    noun: dict[Site, list[Tensor]] = {s: [] for s in sites}
-    modifier: dict[Site, list[Tensor]] = {s: [] for s in sites}
+    states: dict[Arm, dict[Site, list[Tensor]]] = {arm: {s: [] for s in sites} for arm in arms(pairs)}
     for rows in capture.batches(len(pairs), capture.rows_at_once(model)):
-        for store, prompts, part in (
-            (noun, [pairs[i].noun for i in rows], 1),
-            (modifier, [_neutral(pairs[i]) for i in rows], 0),
-        ):
+        for arm, store in states.items():
+            prompts = [pairs[i].noun if arm == "noun" else _neutral(pairs[i]) for i in rows]
             tokens = model.encoder(encoder).tokenise([p.text for p in prompts])
             got = capture.forward(model, tokens, reads=sites, encoder=encoder, to_end=False)
-            where = token_sets(tokens, prompts)[part]
+            where = token_sets(tokens, prompts)[1 if arm == "noun" else 0]
             for site in sites:
                 store[site] += [got.features[site][i, at] for i, at in enumerate(where)]
-    return Donors({s: tuple(v) for s, v in noun.items()}, {s: tuple(x.mean(0) for x in v) for s, v in modifier.items()})
+    modifier = {s: tuple(x.mean(0) for x in v) for s, v in states.get("modifier", {}).items()}
+    return Donors({s: tuple(v) for s, v in states["noun"].items()}, modifier)
 
 
 def interchange(model: Adapter, pairs: Sequence[PromptPair], site: Site, arm: Arm, given: Donors) -> Conditioning:
@@ -176,7 +184,7 @@ def causal_scan(
     for kind in ("z", "resid"):
         sites = [Site(layer, kind, encoder) for layer in layers]
         given = donors(model, reading, sites)
-        for arm in ARMS:
+        for arm in arms(reading):
             after = [measure.named(interchange(model, reading, s, arm, given), labels).mean() for s in sites]
             out[f"{kind} {arm}"] = 1 - np.array(after) / before
     return out

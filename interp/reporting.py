@@ -1,44 +1,48 @@
 """`interp report`: a whole study as one results file and one page."""
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 
-from interp import findings, sae, store, workspace
-from interp.models.base import Adapter
+from interp import dashboards, findings, sae, store
 from interp.report import results as parts
+from interp.report.neuron_pages import write_pages
 from interp.report.page import write_report
 from interp.study import Study
 from interp.variants import variants
 from interp.workspace import TEST
 
 
-def report(
-    model: Adapter, bench: str, out: Path, size: str, seed: int = 0, judge: str | None = None, progress: bool = True
-) -> Path:
+def report(study: Study, out: Path, command: str, neuron_pages: bool = True) -> Path:
     """Run the whole method and write the page.
 
     Args:
-        model: the adapter.
-        bench: name or folder.
+        study: model, benchmark, judge and sizes.
         out: folder of the report.
-        size: `quick`, `sample` or `full`.
-        seed: of the pictures and the control sets.
-        judge: name as in `interp.metrics.registry`; None for the one that ships for the benchmark.
-        progress: show bars.
+        command: what was typed, for the manifest.
+        neuron_pages: also a page for every latent of every set, below `neurons`.
+
+    Returns:
+        The page.
 
     Raises:
-        InterpError: no judge ships for the benchmark and none is named, or as a stage raises.
+        InterpError: as a part of the study raises.
     """
-    options = {"model": model.name, "bench": bench, "size": size, "seed": str(seed)} | (
-        {"judge": judge} if judge else {}
-    )
-    command = shlex.join(
-        ["interp", "report", *[part for name, value in options.items() for part in (f"--{name}", value)]]
-    )
-    study = Study.named(model, workspace.benchmark(bench), size, judge, seed=seed, progress=progress)
     results = results_of(study, begun(study, command))
-    return write_report(results, study.album.grids(), study.layers, study.neurons, out)
+    if neuron_pages:
+        write_neuron_pages(study, out / "neurons")
+    return write_report(results, study.album.grids(), study.layers, study.neurons, out, neuron_pages)
+
+
+def write_neuron_pages(study: Study, out: Path) -> Path:
+    """A page for every latent of every culture's set: what it fires on, and pictures with it off and up.
+
+    Returns:
+        Their index.
+    """
+    model, bench, found = study.model, study.bench, study.neurons
+    profiles = dashboards.profile(model, study.dictionary, bench, found, progress=study.progress)
+    given = {"seed": study.seed, "steps": study.sizes.steps, "progress": study.progress}
+    return write_pages(profiles, dashboards.pictures(model, bench, found, **given), found, out)
 
 
 def begun(study: Study, command: str) -> store.Manifest:
@@ -59,7 +63,7 @@ def results_of(study: Study, manifest: store.Manifest) -> parts.Results:
     ablated, woken, wake = study.ablated, study.woken, study.wake_recipe
     judged = findings.judge(study.judge)
     steered, mean = study.steered
-    cultures, sets = study.neurons.cultures, study.sizes.random_sets
+    cultures = study.neurons.cultures
     confusion = judged.confusion if judged is not None else None
     permuted = {e.name: e.settings["paired_permutation_p"] for e in (ablated, woken)}
     results = parts.Results(
@@ -72,8 +76,10 @@ def results_of(study: Study, manifest: store.Manifest) -> parts.Results:
         neuron_curves=parts.curves(study.neurons),
         neuron_overlap=parts.overlap(study.neurons),
         gap=findings.gap(ablated, woken),
-        ablate=parts.Ablate.of(ablated, sets, parts.Matrix.of(study.off_target, cultures, cultures)),
-        wake=parts.Wake.of(woken, wake["intervention"], float(wake["strength"]), sets),
+        ablate=parts.Ablate.of(
+            ablated, ablated.settings["random_sets"], parts.Matrix.of(study.off_target, cultures, cultures)
+        ),
+        wake=parts.Wake.of(woken, wake["intervention"], float(wake["strength"]), woken.settings["random_sets"]),
         enhance=findings.enhanced(study.enhanced, study.enhancers),
         variants=variants(study),
         sweep=findings.sweep(study.swept, float(wake["strength"])),

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -173,7 +173,7 @@ def resolve(ref: SaeRef, device: str = "cpu") -> LoadedSae:
     Raises:
         InterpError: the folder is gone or now holds another SAE.
     """
-    sae = _resolved(ref.digest, _find(ref), device)
+    sae = _resolved(ref.digest, find(ref), device)
     if replace(sae.ref, path=ref.path) != ref:
         raise InterpError(f"asked for the SAE {ref}, found {sae.ref}; find the neurons again with the SAE of today")
     return replace(sae, ref=ref)
@@ -191,7 +191,12 @@ def _resolved(wanted: str, folder: Path, device: str) -> LoadedSae:
     return sae
 
 
-def _find(ref: SaeRef) -> Path:
+def find(ref: SaeRef) -> Path:
+    """The folder of a reference.
+
+    Raises:
+        InterpError: it is neither below the working folder nor below the project.
+    """
     places = [Path(ref.path), _PROJECT / ref.path]
     for place in places:
         if (place / WEIGHTS).is_file():
@@ -201,16 +206,37 @@ def _find(ref: SaeRef) -> Path:
     )
 
 
-def check_model(ref: SaeRef, model_digest: str) -> None:
-    """Refuse an SAE on a model that it was not trained on.
+@runtime_checkable
+class MadeFor(Protocol):
+    """A reference to something that was made for one model: an SAE or an enhancer."""
+
+    @property
+    def path(self) -> str:
+        """Its folder."""
+        ...
+
+    @property
+    def model_digest(self) -> str:
+        """SHA-256 over the text encoders' weights."""
+        ...
+
+
+def check_model(ref: MadeFor, model_digest: str, what: str = "SAE was made", tool: str = "train_sae") -> None:
+    """Refuse something on a model that it was not made for.
+
+    Args:
+        ref: of an SAE, or of something else whose name and tool are given for the error.
+        model_digest: of the model.
+        what: was made.
+        tool: makes one.
 
     Raises:
         InterpError: the digests differ.
     """
     if ref.model_digest != model_digest:
         raise InterpError(
-            f"this SAE was made for another model: {ref.path} is for {ref.model_digest[:12]}, "
-            f"the model is {model_digest[:12]}; train one with train_sae"
+            f"this {what} for another model: {ref.path} is for {ref.model_digest[:12]}, "
+            f"the model is {model_digest[:12]}; train one with {tool}"
         )
 
 
@@ -285,7 +311,7 @@ def save(sae: LoadedSae, manifest: Mapping[str, Any], *, model_name: str = "", w
     if weights == "float16" and digest(sae.rounded()) != digest(sae):
         raise InterpError(f"asked to store {sae.ref.path} as float16, but its weights are finer; pass sae.rounded()")
     with atomic_folder(Path(sae.ref.path), "replace") as folder:
-        _as_sae_lens(sae, model_name).save_model(folder)
+        as_sae_lens(sae, model_name).save_model(folder)
         if weights == "float16":
             stored = load_file(folder / WEIGHTS)
             save_file({n: t.half() if t.ndim == 2 else t for n, t in stored.items()}, folder / WEIGHTS)
@@ -294,7 +320,8 @@ def save(sae: LoadedSae, manifest: Mapping[str, Any], *, model_name: str = "", w
     return Path(sae.ref.path)
 
 
-def _as_sae_lens(sae: LoadedSae, model_name: str) -> "TopKSAE":
+def as_sae_lens(sae: LoadedSae, model_name: str) -> "TopKSAE":
+    """The same SAE as sae_lens' module."""
     from sae_lens import TopKSAE, TopKSAEConfig
     from sae_lens.saes.sae import SAEMetadata
 
@@ -435,6 +462,7 @@ def train(
     device: str = "cpu",
     weights: Weights = "float32",
     checkpoint_seconds: float = 60.0,
+    benchmark_digest: str | None = None,
     command: str = "interp.train_sae",
     progress: bool = True,
 ) -> dict[Site, LoadedSae]:
@@ -453,13 +481,15 @@ def train(
         device: where to train; the features may stay elsewhere.
         weights: type of the matrices on disk; with float16 the distance to float32 is in the manifest.
         checkpoint_seconds: time between checkpoints.
+        benchmark_digest: of the benchmark that the prompts are from, for the manifest.
         command: what was run, for the manifest.
         progress: show a bar.
 
     Raises:
         InterpError: features are missing, differ in number, or are not finite.
     """
-    n, run = _check_activations(activations, groups), new_manifest(command, config=asdict(settings), device=device)
+    n = _check_activations(activations, groups)
+    run = new_manifest(command, config=asdict(settings), device=device, benchmark_digest=benchmark_digest)
     train_rows, held_rows = _split(groups if groups is not None else torch.arange(n), settings)
     trainers = {site: _Trainer(x[train_rows], settings, device) for site, x in activations.items()}
     checkpoint = Path(folder) / "checkpoints" / f"{_fingerprint(activations, groups, settings)}.safetensors"

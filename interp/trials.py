@@ -36,7 +36,7 @@ class Trial:
     neurons: Neurons
     stage: Stage
     sets: int
-    """Number of random control sets a culture."""
+    """Number of random control sets a culture; no more are dealt out than it has samples."""
 
     @property
     def controls(self) -> dict[str, list[NeuronSet]]:
@@ -171,7 +171,7 @@ def effect_of(name: str, given: Trial, make: Make, kind: str, encoder_side: bool
         dealt, owner = given.dealt(make)
         arms["random"] = stage.arm("random", kind, dealt)
         p, extra = _against_control(given, baseline.culture_hit, treated.culture_hit, arms["random"].culture_hit, owner)
-        settings |= {"random_sets": given.sets, **extra}
+        settings |= extra
         if encoder_side:
             shift = _set_shifts(given, make, kind)
     return effect_over(name, stage, arms, p, settings, shift)
@@ -208,13 +208,13 @@ def effect_over(
 def _against_control(
     given: Trial, baseline: np.ndarray, treated: np.ndarray, random: np.ndarray, owner: list[int]
 ) -> tuple[float, dict[str, float]]:
-    """(p of the effect among the sets' effects, paired sign-flip p): see `stats`."""
+    """p of the effect among the sets' effects; how many were dealt out, and the paired sign-flip p (see `stats`)."""
     number = np.array(owner)
     effects = [float(np.nanmean((random - baseline)[number == n])) for n in range(given.sets) if (number == n).any()]
     seen = float(np.nanmean(treated - baseline))
     direction = "less" if seen < 0 else "greater"
     flip = stats.paired_permutation_p(treated, random, given.stage.clusters)
-    return stats.control_p(seen, effects, direction), {"paired_permutation_p": flip}
+    return stats.control_p(seen, effects, direction), {"random_sets": len(effects), "paired_permutation_p": flip}
 
 
 def _set_shifts(given: Trial, make: Make, kind: str) -> dict[str, tuple[float, ...]]:

@@ -30,20 +30,22 @@ bench
 # The same noun with and without its modifier, in Turkish and in Japanese, with the same seed.
 
 # %%
-from PIL import Image
+import matplotlib.pyplot as plt
+import numpy as np
 
 
-def row(pictures):
-    """Pictures side by side, enlarged."""
-    flat = [p for p in pictures.reshape(-1, *pictures.shape[-3:])]
-    sheet = Image.new("RGB", (128 * len(flat), 128))
-    for n, picture in enumerate(flat):
-        sheet.paste(Image.fromarray(picture).resize((128, 128)), (128 * n, 0))
-    return sheet
+def row(pictures, labels):
+    """Pictures side by side."""
+    _, axes = plt.subplots(1, len(labels), figsize=(1.5 * len(labels), 1.7), dpi=80, layout="constrained")
+    for at, picture, label in zip(axes, pictures.reshape(-1, *pictures.shape[-3:]), labels, strict=True):
+        at.imshow(picture)
+        at.set_title(label, fontsize=8)
+        at.set_axis_off()
 
 
 prompts = ["resim: Türk tarzı gitar", "resim: gitar", "絵：和風の傘", "絵：傘"]
-row(interp.generate(model, prompts, seeds=[3], progress=False))
+labels = ["Turkish-style guitar", "guitar", "Japanese-style umbrella", "umbrella"]
+row(interp.generate(model, prompts, seeds=[3], progress=False), labels)
 
 # %% [markdown]
 # ## The layer
@@ -86,6 +88,17 @@ woken = interp.wake(neurons, random_control=4, per_culture=PER_CULTURE, progress
 woken
 
 # %% [markdown]
+# ## The other remedy
+# A small residual module, trained at the same layer on the train split, wakes without any latent being chosen. It ships
+# with the project and is measured as the rest is; [interventions and their
+# controls](03_interventions_and_controls.ipynb) holds it against its own controls.
+
+# %%
+enhancer = interp.Enhance(interp.load_enhancer("pocket"))
+enhanced = interp.enhance(model, bench, enhancer, per_culture=PER_CULTURE, progress=False)
+enhanced
+
+# %% [markdown]
 # ## Composing
 # Interventions are values. Take Italy out of an Italian prompt and put Japan in.
 
@@ -94,7 +107,10 @@ strength = model.recipe["wake"]["strength"]
 plan = interp.Mask(neurons["Italy"]) + interp.Steer(neurons["Japan"], 2 * strength)
 print(plan)
 prompt = ["immagine: pinguino in stile italiano"]
-row(interp.generate(model, prompt, seeds=range(2), progress=False))
+pictures = [interp.generate(model, prompt, plan=p, seeds=range(2), progress=False) for p in (None, plan)]
+row(np.concatenate(pictures), ["Italian-style penguin"] * 2 + ["Italy out, Japan in"] * 2)
 
-# %%
-row(interp.generate(model, prompt, plan=plan, seeds=range(2), progress=False))
+# %% [markdown]
+# Each step has a notebook of its own: [layers and neurons](02_layers_and_neurons.ipynb), [interventions and their
+# controls](03_interventions_and_controls.ipynb), and, to do this on a model that is not the pocket one, [your own model
+# and benchmark](04_your_model_and_benchmark.ipynb).

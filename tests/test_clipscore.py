@@ -168,11 +168,8 @@ def plain_text(ids, folder):
 
 def open_clip(monkeypatch, folder):
     """open_clip's own model, imported without the parts of the package that need torchvision, ftfy or timm."""
-    spec = importlib.util.find_spec("open_clip")
-    if spec is None:
-        pytest.skip("open_clip_torch is not installed; pip install --no-deps open_clip_torch==3.3.0")
     package = ModuleType("open_clip")
-    package.__path__ = list(spec.submodule_search_locations)
+    package.__path__ = list(importlib.util.find_spec("open_clip").submodule_search_locations)
     monkeypatch.setitem(sys.modules, "open_clip", package)
     for name in ("torchvision", "torchvision.ops", "torchvision.ops.misc"):
         stub = ModuleType(name)
@@ -470,6 +467,23 @@ def test_a_score_is_the_cosine_with_the_samples_caption(which, caption, request)
         assert abs(value - float(a @ b / (a.norm() * b.norm()))) < 1e-6
     assert len(set(np.round(found, 4))) == 3 and (found < 0).any() | (found < 0.4).all()
     assert metric.measure([], []).values.shape == (0,)
+
+
+class Opposed:
+    """A tower whose pictures and captions point away from each other."""
+
+    name, digest, languages = "opposed", "d", "english"
+
+    def images(self, pictures):
+        return torch.tensor([[0.6, 0.8]]).repeat(len(pictures), 1)
+
+    def texts(self, texts):
+        return torch.tensor([[-1.0, 0.0]]).repeat(len(texts), 1)
+
+
+def test_a_negative_cosine_stays_negative():
+    found = ClipScore(Opposed()).measure(pictures(), [sample(n) for n in range(3)]).values
+    np.testing.assert_allclose(found, [-0.6] * 3, rtol=1e-6)
 
 
 def test_each_caption_is_embedded_once_a_call(clip):

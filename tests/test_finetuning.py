@@ -9,7 +9,7 @@ import torch
 from diffusers import DDPMScheduler
 
 import interp
-from interp import InterpError, capture, enhancer, finetuning
+from interp import InterpError, capture, denoising, enhancer, finetuning
 from interp.enhancer import EnhancerNet
 from interp.finetuning import EnhancerSettings, train_enhancer
 from interp.interventions import Amplify, Enhance, Mask, Plan
@@ -115,7 +115,7 @@ def _resized(model, size):
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_the_clean_picture_is_found_from_a_perfect_prediction(kind):
-    diffusion = finetuning._Diffusion(torch.linspace(0.99, 0.01, 50), kind)
+    diffusion = denoising.NoiseSchedule(torch.linspace(0.99, 0.01, 50), kind)
     clean, noise, t = torch.randn(4, 2, 3, 3), torch.randn(4, 2, 3, 3), torch.tensor([0, 10, 30, 45])
     noisy = diffusion.noised(clean, noise, t)
     assert torch.allclose(diffusion.clean(diffusion.target(clean, noise, t), noisy, t), clean, atol=1e-4)
@@ -198,6 +198,20 @@ def test_shuffled_references_are_of_another_culture(small_bench):
     shown = finetuning._references(samples, replace(FAST, references="shuffled"))
     assert all(a.culture != b.culture for a, b in zip(samples, shown, strict=True))
     assert finetuning._references(samples, FAST) == list(samples)
+
+
+def test_an_enhancer_and_its_controls_are_trained_alike(tiny_model, small_bench, tmp_path):
+    made = finetuning.train_enhancers(tiny_model, small_bench, 1, settings=FAST, folder=tmp_path, progress=False)
+    assert list(made) == ["culture_layer", "random_layer", "shuffled"]
+    assert made["culture_layer"].site == made["shuffled"].site == SITE != made["random_layer"].site
+    trained_on = {n: json.loads((tmp_path / n / "manifest.json").read_text())["config"]["settings"] for n in made}
+    assert trained_on["random_layer"] == trained_on["culture_layer"]
+    assert trained_on["shuffled"] == {**trained_on["culture_layer"], "references": "shuffled"}
+    assert len({ref.digest for ref in made.values()}) == 3
+    drawn = {finetuning.another_layer(1, 2, seed) for seed in range(20)}
+    assert drawn == {0, 2}
+    with pytest.raises(InterpError, match="the only one that reaches the image"):
+        finetuning.another_layer(0, 0, 0)
 
 
 def test_bad_input_is_named(tiny_model, small_bench, trained, tmp_path):

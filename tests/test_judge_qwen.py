@@ -107,28 +107,26 @@ def save(folder, config, kind):
     model.save_pretrained(folder)
 
 
-def qwen3(folder):
+def published(folder, name, vision, **text):
+    """A folder in the hub's layout without what prepares its pictures."""
     folder.mkdir()
     ids = tokenizer(folder)
-    text = text_settings(256 + len(SPECIAL))
-    vision = {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_heads": 2,
-        "out_hidden_size": 32,
-        "num_position_embeddings": 64,
-        "deepstack_visual_indexes": [0, 1],
-    }
-    config = transformers.Qwen3VLConfig(
-        text_config={**text, "head_dim": 16, "rope_parameters": {**text["rope_parameters"], "mrope_interleaved": True}},
-        vision_config=vision,
+    sizes = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32}
+    config = getattr(transformers, f"{name}Config")(
+        text_config=text_settings(256 + len(SPECIAL)) | text,
+        vision_config=sizes | vision,
         image_token_id=ids[IMAGE],
         video_token_id=ids[VIDEO],
         vision_start_token_id=ids[START],
         vision_end_token_id=ids[END],
     )
-    save(folder, config, transformers.Qwen3VLForConditionalGeneration)
+    save(folder, config, getattr(transformers, f"{name}ForConditionalGeneration"))
+
+
+def qwen3(folder):
+    rope = text_settings(0)["rope_parameters"] | {"mrope_interleaved": True}
+    vision = {"num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]}
+    published(folder, "Qwen3VL", vision, head_dim=16, rope_parameters=rope)
     put(folder, "preprocessor_config.json", pictures_settings(16, "Qwen3VL"))
     put(folder, "video_preprocessor_config.json", pictures_settings(16, "Qwen3VL"))
     put(folder, "chat_template.json", {"chat_template": TEMPLATE})
@@ -136,26 +134,7 @@ def qwen3(folder):
 
 
 def qwen2_5(folder):
-    folder.mkdir()
-    ids = tokenizer(folder)
-    vision = {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_heads": 2,
-        "out_hidden_size": 32,
-        "fullatt_block_indexes": [1],
-        "window_size": 56,
-    }
-    config = transformers.Qwen2_5_VLConfig(
-        text_config=text_settings(256 + len(SPECIAL)),
-        vision_config=vision,
-        image_token_id=ids[IMAGE],
-        video_token_id=ids[VIDEO],
-        vision_start_token_id=ids[START],
-        vision_end_token_id=ids[END],
-    )
-    save(folder, config, transformers.Qwen2_5_VLForConditionalGeneration)
+    published(folder, "Qwen2_5_VL", {"fullatt_block_indexes": [1], "window_size": 56})
     settings = pictures_settings(14, "Qwen2_5_VL")
     del settings["size"]
     put(folder, "preprocessor_config.json", settings | {"min_pixels": 784, "max_pixels": 12845056})
@@ -227,13 +206,15 @@ def named(row):
     return dict(zip(LABELS, row.tolist(), strict=True))
 
 
-def test_probabilities_are_the_softmax_over_the_letters_of_a_plain_forward_pass(folder, judge):
-    kind = transformers.Qwen3VLForConditionalGeneration
-    shown = [picture(64, 96, seed) for seed in range(3)]
+@pytest.mark.parametrize(("build", "name", "side"), [(qwen3, "Qwen3VL", 16), (qwen2_5, "Qwen2_5_VL", 14)])
+def test_probabilities_are_the_softmax_over_the_letters_of_a_plain_forward_pass(build, name, side, tmp_path):
+    place = build(tmp_path / "Tiny-VL")
+    judge, kind = load(place), getattr(transformers, f"{name}ForConditionalGeneration")
+    shown = [picture(4 * side, 6 * side, seed) for seed in range(3)]
     found = judge(shown, ITEMS[:3])
     assert isinstance(judge, Judge)
     for one, item, row, culture in zip(shown, ITEMS, found.culture_probability, found.culture, strict=False):
-        expected = plainly(folder, kind, one, item, 16)
+        expected = plainly(place, kind, one, item, side)
         assert named(row) == pytest.approx(expected, abs=1e-5)
         assert culture == max(expected, key=expected.__getitem__)
 
@@ -241,14 +222,6 @@ def test_probabilities_are_the_softmax_over_the_letters_of_a_plain_forward_pass(
 def test_the_picture_decides(judge):
     found = judge([picture(64, 64, 0), picture(64, 64, 1)], [ITEMS[0]] * 2).culture_probability
     assert np.abs(found[0] - found[1]).max() > 1e-3
-
-
-def test_an_older_qwen_vl_is_a_judge_too(tmp_path):
-    place = qwen2_5(tmp_path / "Old-VL")
-    shown = picture(56, 84)
-    found = load(place)([shown], ITEMS[:1])
-    expected = plainly(place, transformers.Qwen2_5_VLForConditionalGeneration, shown, ITEMS[0], 14)
-    assert named(found.culture_probability[0]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_order_of_the_options_changes_the_question_and_not_the_labels(judge):
@@ -322,11 +295,8 @@ def test_the_digest_follows_weights_template_labels_and_dtype(folder, judge, tmp
     assert (judge.name, judge.labels) == ("Tiny-VL", LABELS)
 
 
-def test_a_tokenizer_that_splits_a_letter_is_refused(folder, tmp_path):
+def test_a_tokenizer_may_split_letters_that_are_no_options(folder, tmp_path):
     other = shutil.copytree(folder, tmp_path / "other")
-    tokenizer(other, without="C")
-    with pytest.raises(InterpError, match="makes 2 tokens of the letter 'C'"):
-        load(other)
     tokenizer(other, without="F")
     load(other)
 
@@ -350,21 +320,37 @@ def test_a_folder_is_read_without_the_network(folder, monkeypatch):
     assert called
 
 
-def test_what_cannot_be_loaded_is_named(folder, tmp_path):
+def test_what_is_no_model_is_named(tmp_path):
     with pytest.raises(InterpError, match="neither a folder nor a hub id"):
         load(tmp_path / "nowhere" / "at-all")
-    with pytest.raises(InterpError, match="lack 'Unrecognisable'"):
-        qwen3_vl.load(folder, LABELS[:4])
-    with pytest.raises(InterpError, match="'Japan' is given twice"):
-        qwen3_vl.load(folder, (*LABELS, "Japan"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(LABELS[:4], "lack 'Unrecognisable'"), ((*LABELS, "Japan"), "'Japan' is given twice")],
+)
+def test_labels_that_cannot_be_asked_are_refused(folder, labels, message):
+    with pytest.raises(InterpError, match=message):
+        qwen3_vl.load(folder, labels)
+
+
+def another_architecture(place):
+    config = json.loads((place / "config.json").read_text())
+    put(place, "config.json", config | {"architectures": ["LlavaForConditionalGeneration"]})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda place: (place / "preprocessor_config.json").unlink(), "preprocessor_config"),
+        (another_architecture, "names LlavaForConditionalGeneration; known judges are Qwen3VL"),
+        (lambda place: tokenizer(place, without="C"), "makes 2 tokens of the letter 'C'"),
+    ],
+)
+def test_a_folder_that_cannot_be_a_judge_is_refused(folder, tmp_path, spoil, message):
     other = shutil.copytree(folder, tmp_path / "other")
-    (other / "preprocessor_config.json").unlink()
-    with pytest.raises(InterpError, match="preprocessor_config"):
-        load(other)
-    shutil.copy(folder / "preprocessor_config.json", other)
-    config = json.loads((other / "config.json").read_text())
-    put(other, "config.json", config | {"architectures": ["LlavaForConditionalGeneration"]})
-    with pytest.raises(InterpError, match="names LlavaForConditionalGeneration; known judges are Qwen3VL"):
+    spoil(other)
+    with pytest.raises(InterpError, match=message):
         load(other)
 
 

@@ -1,5 +1,7 @@
 """layers: Eq. 1–3 against a plain loop, the interchange against its definition, the probe against its purpose."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,18 @@ def test_scores_are_means_with_intervals(tiny_model, pairs):
     assert np.all(found.ci[:, 0] < found.delta_ca)
     assert np.all(found.delta_ca < found.ci[:, 1])
     assert np.isnan(found.neighbour_p[[0, -1]]).all()
+
+
+def test_without_neutral_modifiers_what_needs_none_is_still_measured(tiny_model, pairs):
+    bare = [replace(p, neutral=None) for p in pairs]
+    whole, got = layers.attention_contrast(tiny_model, pairs), layers.attention_contrast(tiny_model, bare)
+    assert set(whole) - set(got) == {"neutral"}
+    np.testing.assert_array_equal(got["context"], whole["context"])
+    assert layers.arms(pairs) == ("noun", "modifier")
+    assert layers.arms([*pairs[1:], bare[0]]) == ("noun",)
+    given = layers.donors(tiny_model, bare, [Site(1, "z")])
+    assert not given.modifier and len(given.noun[Site(1, "z")]) == len(pairs)
+    assert "neutral" not in layers.scores(tiny_model, bare).variants
 
 
 @pytest.mark.parametrize("arm", layers.ARMS)

@@ -21,6 +21,8 @@ from interp import enhancer, publishing, sae, store
 from interp import published_files as files
 from interp.enhancer import EnhancerNet
 from interp.errors import InterpError
+from interp.published_files import golden
+from interp.publishing import writing
 from interp.sae import LoadedSae
 from interp.types import SaeRef, Site
 
@@ -102,7 +104,7 @@ def relist(folder: Path, name: str) -> None:
     if name in record["files"]:
         record["files"][name] = store.sha256_file(folder / name)
         store.atomic_write_json(folder / "manifest.json", record)
-    listed = publishing._sums(folder)
+    listed = writing.sums(folder)
     lines = [f"{digest}  {path}\n" for path, digest in listed.items() if path != files.SUMS]
     (folder / files.SUMS).write_text("".join(lines))
 
@@ -153,7 +155,8 @@ def test_neurons_come_with_their_sae_and_can_be_used_elsewhere(tiny_neurons, tin
     assert np.array_equal(found.wfs, tiny_neurons.wfs)
     assert found.settings == {**tiny_neurons.settings, "model": "model", "benchmark": "small"}
     told = (moved / "README.md").read_text()
-    assert f"SHA-256 `{tiny_neurons.benchmark_digest}`" in told and "| Japan | ja | 4 |" in told
+    assert told.count(f"SHA-256 `{tiny_neurons.benchmark_digest}`") == 2, "of the neurons and of their SAE"
+    assert "was not recorded" not in told and "| Japan | ja | 4 |" in told
 
 
 def test_golden_vectors_are_those_of_sae_lens_and_of_a_loop(saes, written):
@@ -262,7 +265,7 @@ def test_what_is_uploaded_is_what_the_dry_run_wrote(saes, written, tmp_path):
 
 def test_nothing_is_asked_of_the_hub_before_all_is_checked(saes, tmp_path, monkeypatch):
     api, right = Api(tmp_path / "hub"), files.golden_sae
-    monkeypatch.setattr(files, "golden_sae", lambda s: right(s) | {"codes": right(s)["codes"] * 1.01})
+    monkeypatch.setattr(golden, "golden_sae", lambda s: right(s) | {"codes": right(s)["codes"] * 1.01})
     with pytest.raises(InterpError, match=r"the codes .* differ"):
         publishing.publish(saes[0], REPO, "MIT", api=api)
     assert api.calls == []
@@ -325,7 +328,7 @@ def test_no_path_of_this_machine_is_published(written, tmp_path):
     [("pea-diffusion:/data/pea/", "pea-diffusion:pea"), ("/data/m18", "m18"), ("org/name", "org/name"), (None, None)],
 )
 def test_a_models_name_loses_its_folder(name, plain):
-    assert publishing._plain(name) == plain
+    assert writing._plain(name) == plain
 
 
 # ------------------------------------------------------------------------------------------------------------ the card

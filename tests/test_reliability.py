@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from interp import pocket
+from interp import pocket, stats
 from interp.errors import InterpError
 from interp.metrics import reliability as rel
-from interp.metrics.annotations import read_annotations
+from interp.metrics.annotations import Annotation, read_annotations
 from interp.metrics.judges.base import Judge, Verdicts
 from interp.metrics.judges.pocket import load_judge
+from interp.metrics.kappa import cohen, fleiss, ratings_each
 from interp.types import UNRECOGNISABLE, Prompt, PromptPair, Sample
 
 CULTURES = tuple("ABCDEF")
@@ -105,8 +106,18 @@ def test_questions_follow_from_seed_and_samples_alone():
     samples = many()
     first = rel.four_image_task(samples, 0)
     assert rel.four_image_task(samples[::-1], 0) == first
-    assert not {q.id for q in rel.four_image_task(samples, 1)} & {q.id for q in first}
-    assert [q.target for q in first] != sorted(q.target for q in first)
+    other = rel.four_image_task(samples, 1)
+    assert not {q.id for q in other} & {q.id for q in first}
+    assert [q.id for q in first] == sorted(q.id for q in first), "in an order that says nothing of the answers"
+
+    def places(questions):
+        return {q.right.id: q.answer for q in questions}
+
+    def beside(questions):
+        return {q.right.id: {s.culture for s in q.samples} for q in questions}
+
+    for of in (places, beside):
+        assert sum(of(first)[s.id] != of(other)[s.id] for s in samples) > len(samples) / 4
 
 
 def test_three_cultures_are_too_few():
@@ -221,9 +232,19 @@ class Short(Simulated):
         return Verdicts(("A",) * len(pictures), culture_probability=np.full((len(pictures), 6), 1 / 6))
 
 
-def test_probabilities_of_another_shape_are_refused():
-    with pytest.raises(InterpError, match=r"shape \(48, 6\) for 48 pictures, 7 labels"):
-        whole(Short(right))
+class Tired(Simulated):
+    """Gives probabilities for its first pictures only."""
+
+    def __call__(self, pictures, items):
+        self.asked += items
+        probability = np.full((len(pictures), 7), 1 / 7) if len(self.asked) == len(items) else None
+        return Verdicts(("A",) * len(pictures), culture_probability=probability)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(Short, r"\(48, 6\)"), (Tired, r"\(32, 7\)")])
+def test_probabilities_of_another_shape_are_refused(kind, shape):
+    with pytest.raises(InterpError, match=f"shape {shape} for 48 pictures, 7 labels"):
+        whole(kind(right))
 
 
 def test_the_pocket_judge_on_real_pictures():
@@ -260,14 +281,14 @@ def unrolled(table):
 
 def test_fleiss_of_a_worked_example():
     table = [[int(v) for v in line.split()] for line in WIKIPEDIA.splitlines()]
-    found = rel.fleiss(unrolled(table))
+    found = fleiss(unrolled(table))
     assert found.estimate == pytest.approx(0.210, abs=5e-4)
     assert (found.n, found.unscored) == (10, 0)
 
 
 def test_cohen_of_a_worked_example():
     pairs = ["yy"] * 20 + ["yn"] * 5 + ["ny"] * 10 + ["nn"] * 15
-    assert rel.cohen([p[0] for p in pairs], [p[1] for p in pairs]).estimate == pytest.approx(0.4)
+    assert cohen([p[0] for p in pairs], [p[1] for p in pairs]).estimate == pytest.approx(0.4)
 
 
 def cohen_loop(one, other):
@@ -290,9 +311,9 @@ def test_kappa_agrees_with_a_loop(seed):
     n, raters = int(rng.integers(5, 40)), int(rng.integers(2, 6))
     truth = rng.integers(0, 5, n)
     rows = [[str(t if rng.random() < 0.6 else rng.integers(5)) for _ in range(raters)] for t in truth]
-    assert rel.fleiss(rows, draws=2).estimate == pytest.approx(fleiss_loop(rows))
+    assert fleiss(rows, draws=2).estimate == pytest.approx(fleiss_loop(rows))
     one, other = [row[0] for row in rows], [row[1] for row in rows]
-    assert rel.cohen(one, other, draws=2).estimate == pytest.approx(cohen_loop(one, other))
+    assert cohen(one, other, draws=2).estimate == pytest.approx(cohen_loop(one, other))
 
 
 def raters_with_errors(rng, n, errors, labels):
@@ -310,9 +331,9 @@ def analytic(one, other, labels):
 def test_raters_with_known_errors_have_the_analytic_kappa():
     rows = raters_with_errors(np.random.default_rng(0), 20_000, [0.1, 0.3, 0.3], 6)
     for one, other, errors in ((0, 1, (0.1, 0.3)), (1, 2, (0.3, 0.3))):
-        found = rel.cohen([r[one] for r in rows], [r[other] for r in rows], draws=2)
+        found = cohen([r[one] for r in rows], [r[other] for r in rows], draws=2)
         assert found.estimate == pytest.approx(analytic(*errors, 6), abs=0.012)
-    alike = rel.fleiss([r[1:] for r in rows], draws=2)
+    alike = fleiss([r[1:] for r in rows], draws=2)
     assert alike.estimate == pytest.approx(analytic(0.3, 0.3, 6), abs=0.012)
 
 
@@ -323,9 +344,9 @@ def test_intervals_cover_the_analytic_kappa(measure):
     for _ in range(200):
         rows = raters_with_errors(rng, 60, [0.25, 0.25, 0.25], 4)
         if measure == "cohen":
-            found = rel.cohen([r[0] for r in rows], [r[1] for r in rows], seed=int(rng.integers(1e9)), draws=160)
+            found = cohen([r[0] for r in rows], [r[1] for r in rows], seed=int(rng.integers(1e9)), draws=160)
         else:
-            found = rel.fleiss(rows, seed=int(rng.integers(1e9)), draws=160)
+            found = fleiss(rows, seed=int(rng.integers(1e9)), draws=160)
         covered.append(found.low <= analytic(0.25, 0.25, 4) <= found.high)
     assert 0.91 <= np.mean(covered) <= 0.985, np.mean(covered)
 
@@ -333,33 +354,52 @@ def test_intervals_cover_the_analytic_kappa(measure):
 def test_items_of_a_cluster_are_resampled_together():
     rows = raters_with_errors(np.random.default_rng(2), 60, [0.2, 0.3], 4)
     one, other = [r[0] for r in rows], [r[1] for r in rows]
-    single = rel.cohen(one, other)
-    copies = rel.cohen(one * 4, other * 4, [*range(60)] * 4)
+    single = cohen(one, other)
+    copies = cohen(one * 4, other * 4, [*range(60)] * 4)
     assert copies.estimate == pytest.approx(single.estimate)
     assert (copies.low, copies.high) == pytest.approx((single.low, single.high))
-    naive = rel.cohen(one * 4, other * 4)
+    naive = cohen(one * 4, other * 4)
     assert naive.high - naive.low < 0.6 * (single.high - single.low)
-    raters = rel.fleiss(rows)
-    again = rel.fleiss(rows * 4, [*range(60)] * 4)
+    raters = fleiss(rows)
+    again = fleiss(rows * 4, [*range(60)] * 4)
     assert (again.estimate, again.low, again.high) == pytest.approx((raters.estimate, raters.low, raters.high))
 
 
 def test_what_is_missing_is_unscored():
     one, other = [*"aabbab", "", "a"], [*"aabbba", "a", ""]
-    found = rel.cohen(one, other)
+    found = cohen(one, other)
     assert (found.n, found.unscored) == (6, 2)
     assert found.estimate == pytest.approx(cohen_loop(one[:6], other[:6]))
     rows = [*(["a", "b", "a"], ["b", "b", ""], ["a", "a", ""], ["b", "", ""], ["a", "b", ""])]
-    found = rel.fleiss(rows)
-    assert (found.n, found.unscored, rel.ratings_each(rows)) == (3, 2, 2)
+    found = fleiss(rows)
+    assert (found.n, found.unscored, ratings_each(rows)) == (3, 2, 2)
     assert found.estimate == pytest.approx(fleiss_loop([["b", "b"], ["a", "a"], ["a", "b"]]))
 
 
+def test_of_equally_common_numbers_of_ratings_the_larger_counts():
+    rows = [["a", "a"], ["b", ""], ["a", "b"], ["", "a"]]
+    assert ratings_each(rows) == ratings_each(rows[::-1]) == 2
+    assert (ratings_each([]), fleiss(rows).n, fleiss(rows).unscored) == (0, 2, 2)
+
+
+PAIRS = ["aa", "aa", "bb", "ba"]
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [lambda at: cohen([p[0] for p in PAIRS], [p[1] for p in PAIRS], at), lambda at: fleiss([[*p] for p in PAIRS], at)],
+)
+def test_one_cluster_gives_no_interval(measure):
+    found = measure(["same"] * 4)
+    assert found.n == 4 and found.estimate == measure([*range(4)]).estimate
+    assert np.isnan([found.low, found.high]).all() and not np.isnan(measure([*range(4)]).low)
+
+
 def test_undefined_kappa_is_nan():
-    for found in (rel.cohen(["a"] * 9, ["a"] * 9), rel.fleiss([["a", "a"]] * 9), rel.fleiss([["a"], ["b"]])):
+    for found in (cohen(["a"] * 9, ["a"] * 9), fleiss([["a", "a"]] * 9), fleiss([["a"], ["b"]])):
         assert np.isnan([found.estimate, found.low, found.high]).all()
-    assert np.isnan(rel.cohen([], []).estimate)
-    rare = rel.cohen([*"aaab"], [*"aaab"])
+    assert np.isnan(cohen([], []).estimate)
+    rare = cohen([*"aaab"], [*"aaab"])
     assert (rare.estimate, rare.low, rare.high) == (1, -1, 1)
 
 
@@ -369,7 +409,7 @@ def test_undefined_kappa_is_nan():
 def annotated(answers, samples, task="culture"):
     """Annotations from annotator → answer of each sample, '' for none."""
     return tuple(
-        rel.Annotation(item=s.id, annotator=name, answer=answer, task=task)
+        Annotation(item=s.id, annotator=name, answer=answer, task=task)
         for name, given in answers.items()
         for s, answer in zip(samples, given, strict=True)
         if answer
@@ -420,7 +460,7 @@ def test_people_beside_the_judge_on_the_four_image_task():
         "p2": [q.answer if n < 36 else "" for n, q in enumerate(asked)],
     }
     people = tuple(
-        rel.Annotation(item=q.id, annotator=name, answer=str(a), task="four_image")
+        Annotation(item=q.id, annotator=name, answer=str(a), task="four_image")
         for name, given in answers.items()
         for q, a in zip(asked, given, strict=True)
         if a
@@ -434,6 +474,69 @@ def test_people_beside_the_judge_on_the_four_image_task():
     both = whole(Simulated(right), samples, (*people, *annotated({"p9": ["A"] * 48}, samples)))
     assert both.sixteen_way.people.estimate == pytest.approx(100 / 6)
     assert both.sixteen_way.annotators["p9"].n == 48 and both.agreement.ratings == 1
+    assert both.sixteen_way.annotators.keys() == {"p9"} and both.four_image.annotators.keys() == {"p1", "p2"}
+
+
+def test_intervals_resample_concepts_within_cultures_by_the_seed():
+    """Every interval of the record, from values that are found by hand; clusters are (culture, concept)."""
+    samples = many()
+    questions = rel.four_image_task(samples, 0)
+    rng = np.random.default_rng(4)
+    said = {s.id: s.culture if rng.random() < 0.6 else "A" for s in samples}
+    labels = {name: [LABELS[rng.integers(7)] if rng.random() < 0.3 else s.culture for s in samples] for name in "pq"}
+    places = {name: [str(q.answer) if rng.random() < 0.6 else "1" for q in questions] for name in "pq"}
+    people = (
+        *annotated(labels, samples),
+        *annotated(places, [replace(q.right, id=q.id) for q in questions], "four_image"),
+    )
+    judge = Simulated(lambda culture, number: said[f"s{CULTURES[culture]}{number}"])
+    found = rel.reliability(judge, samples, picture, questions, people, seed=7)
+
+    def clusters(shown):
+        return [(s.culture, s.category) for s in shown]
+
+    def expected(values, shown, seed=7):
+        values, strata = np.array(values, dtype=float), [s.culture for s in shown]
+        return stats.interval(values, clusters(shown), strata, draws=2000, seed=seed)
+
+    def by_culture(values, shown):
+        rows = {c: [n for n, s in enumerate(shown) if s.culture == c] for c in CULTURES}
+        return {c: expected([values[n] for n in at], [shown[n] for n in at]) for c, at in rows.items()}
+
+    def right_of(given, truths):
+        return [100 * (a == t) for a, t in zip(given, truths, strict=True)]
+
+    shown, chosen = [q.right for q in questions], [by_hand(q, said) for q in questions]
+    truths = [s.culture for s in samples]
+    own = right_of([said[s.id] for s in samples], truths)
+    assert found.four_image.judge == expected(chosen, shown) != expected(chosen, shown, seed=0)
+    assert found.sixteen_way.judge == expected(own, samples) != expected(own, samples, seed=0)
+    assert found.four_image.per_culture == by_culture(chosen, shown)
+    assert found.sixteen_way.per_culture == by_culture(own, samples)
+    assert len({i.estimate for i in found.sixteen_way.per_culture.values()}) > 1
+    for name in "pq":
+        assert found.sixteen_way.annotators[name] == expected(right_of(labels[name], truths), samples)
+        placed = right_of(places[name], [str(q.answer) for q in questions])
+        assert found.four_image.annotators[name] == expected(placed, shown)
+        agreed = cohen([said[s.id] for s in samples], labels[name], clusters(samples), 7)
+        assert found.agreement.annotators[name] == agreed
+    mean = np.mean([right_of(places[name], [str(q.answer) for q in questions]) for name in "pq"], axis=0)
+    assert found.four_image.people == expected(mean, shown)
+    strata = [s.culture for s in shown]
+    gap = stats.paired_difference(np.array(chosen), mean, clusters(shown), strata, draws=2000, seed=7)
+    assert found.four_image.gap == gap
+    assert found.agreement.fleiss == fleiss([*zip(*labels.values(), strict=True)], clusters(samples), 7)
+    same = [a if a == b else "" for a, b in zip(*labels.values(), strict=True)]
+    assert found.agreement.majority == cohen([said[s.id] for s in samples], same, clusters(samples), 7)
+    assert (found.seed, found.judge) == (7, "simulated")
+
+    told = str(found).splitlines()
+    assert told[0] == "simulated on 48 real pictures, percent"
+    low = min(found.four_image.per_culture.values(), key=lambda i: i.estimate)
+    assert str(found.four_image.judge) in told[1] and str(found.four_image.people) in told[2]
+    assert str(low) in told[3]
+    assert str(found.sixteen_way.judge) in told[4] and str(found.four_image.gap) in told[7]
+    assert f"{found.agreement.majority.estimate:.3f}" in told[8] and f"{found.agreement.fleiss.low:.3f}" in told[9]
 
 
 # Annotation files

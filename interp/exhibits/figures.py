@@ -100,8 +100,9 @@ def sweep(request: Request, names: tuple[str, ...]) -> Exhibit:
         lambdas = tuple(float(s) for s in range(9))
         literal = experiment.sweep(study.neurons, lambdas, "amplify", "topk", **given)
         relu = experiment.sweep(study.neurons, lambdas, "amplify", "relu", **given)
-        drawn["amplify"] = figures.sweep(findings.sweep(literal, None))
-        drawn["amplify-relu"] = figures.sweep(findings.sweep(relu, None))
+        for end, found, codes in (("amplify", literal, "Top-K codes"), ("amplify-relu", relu, "codes without Top-K")):
+            shown = findings.sweep(found, None).model_copy(update={"intervention": f"amplify, {codes}"})
+            drawn[end] = figures.sweep(shown)
         data |= {"amplify": _curve(literal), "amplify_relu": _curve(relu)}
         text += (
             " The paper's own intervention at the same latents, amplification by 1 + λ, is best at "

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from interp import evaluation, findings, paper
 from interp.exhibits.request import Request
@@ -32,12 +33,14 @@ def masking(request: Request, names: tuple[str, ...]) -> Exhibit:
     moved = {label.get(a, a): i for a, i in effect.difference.items()}
     text = (
         f"Culture-style prompts of the test split ({len(effect.sample_ids):,}), each culture's own latents set to "
-        f"zero, and as many others matched in how often and how strongly they fire ({study.sizes.random_sets} sets)."
+        f"zero, and as many others matched in how often and how strongly they fire "
+        f"({effect.settings['random_sets']} sets)."
     )
     data = {"accuracy": numbers(arms), "difference": numbers(moved), "p_vs_control": effect.p_vs_control}
     table = _beside(names, study, arms, moved)
     title = "masking the neurons takes the culture away"
-    return Exhibit(names, title, text, (table,), {"": figures.figure(effect)}, note=note(names), data=data)
+    drawn = {"": _drawn(arms, {label.get(a, a): by for a, by in effect.per_culture.items()}, "Culture-style prompts")}
+    return Exhibit(names, title, text, (table,), drawn, note=note(names), data=data)
 
 
 def systems(request: Request, names: tuple[str, ...]) -> Exhibit:
@@ -92,16 +95,25 @@ def _measure_key(name: str) -> str:
     return "culture_vqa" if name.startswith("culture_vqa") else name
 
 
+def _drawn(arms: Mapping[str, Interval], per_culture: Mapping[str, Mapping[str, Interval]], title: str) -> Figure:
+    """Arms beside each other, overall and by culture."""
+    overall = {arm: parts.Estimate.of(i) for arm, i in arms.items()}
+    by_culture = {arm: {c: parts.Estimate.of(i) for c, i in per_culture[arm].items()} for arm in arms}
+    return figures.arms(overall, by_culture, {}, title)
+
+
 def remedies(request: Request, names: tuple[str, ...]) -> Exhibit:
     """Table 3."""
     study, woken, enhanced = request.study, request.study.woken, request.study.enhanced
     arms = {LABELS[a]: woken.accuracy[a] for a in ("baseline", "random", "woken")}
     moved = {LABELS[a]: woken.difference[a] for a in ("random", "woken")}
+    per_culture = {LABELS[a]: by for a, by in woken.per_culture.items()}
     if enhanced is not None:
-        controls = [a for a in enhanced.accuracy if a not in ("baseline", ENHANCED)]
-        label = {a: paper.RANDOM_ENHANCED if a.startswith("trained at") else a for a in controls}
-        arms |= {label.get(a, a): enhanced.accuracy[a] for a in [*controls, ENHANCED]}
-        moved |= {label.get(a, a): enhanced.difference[a] for a in [*controls, ENHANCED]}
+        own = [a for a in enhanced.accuracy if a not in ("baseline", ENHANCED)]
+        label = {a: paper.RANDOM_ENHANCED if a.startswith("trained at") else a for a in [*own, ENHANCED]}
+        arms |= {label[a]: enhanced.accuracy[a] for a in label}
+        moved |= {label[a]: enhanced.difference[a] for a in label}
+        per_culture |= {label[a]: enhanced.per_culture[a] for a in label}
     wake = study.wake_recipe
     text = (
         f"Noun-only prompts of the test split ({len(woken.sample_ids):,}). Zero training: {wake['intervention']}, "
@@ -110,18 +122,20 @@ def remedies(request: Request, names: tuple[str, ...]) -> Exhibit:
     )  # fmt: skip
     data = {"accuracy": numbers(arms), "difference": numbers(moved)}
     table = _beside(names, study, arms, moved)
-    drawn = {"": figures.figure(woken)} | ({"enhancer": figures.figure(enhanced)} if enhanced is not None else {})
+    drawn = {"": _drawn(arms, per_culture, "Noun-only prompts")}
     return Exhibit(names, "two remedies and their controls", text, (table,), drawn, note=note(names), data=data)
 
 
 def fine_tuned(study: Study) -> str:
     if not study.enhancers:
         return "No enhancer was trained for this model (interp.train_enhancer, or --train here)."
+    found = f"Fine-tuned: a residual module at layer {study.enhancers[ENHANCED].site.layer}."
+    if len(study.enhancers) == 1:
+        return f"{found} Its controls were not trained."
     controls = listed([name for name in study.enhancers if name != ENHANCED])
     return (
-        f"Fine-tuned: a residual module at layer {study.enhancers[ENHANCED].site.layer}; its controls: {controls}. The "
-        "paper does not say which random fine-tuning it means; “random enhanced” is the same training at a layer drawn "
-        "at random."
+        f"{found} Its controls: {controls}. The paper does not say which random fine-tuning it means; “random "
+        "enhanced” is the same training at a layer drawn at random."
     )
 
 

@@ -17,17 +17,15 @@ def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
 
     The concept is the caption, as the nine categories of the source are subjects (FOOD, ARCH).
     """
-    for file in tabular.files(path, "*.csv", "sheets"):
-        for number, row in enumerate(tabular.read(file, COLUMNS, options.columns), 1):
-            log.read += 1
-            if found := tabular.texts(row, COLUMNS, file.name, number, log):
-                yield Draft(
-                    file=file.name,
-                    row=number,
-                    id=f"ccub-{file.stem}-{number:04}",
-                    place=found["country_code"],
-                    category=tidy(found["caption"]).casefold(),
-                    captions={"en": Sentence(found["caption"])},
-                    url=found["url"],
-                    notes={"annotator_en": f"CCUB, {found['category_code']}", "review_en": "by people of the culture"},
-                )
+    for row in tabular.rows(tabular.files(path, "*.csv", "sheets"), COLUMNS, options, log):
+        if found := row.texts(COLUMNS):
+            yield Draft(
+                file=row.file,
+                row=row.number,
+                id=f"ccub-{Path(row.file).stem}-{row.number:04}",
+                place=found["country_code"],
+                category=tidy(found["caption"]).casefold(),
+                captions={"en": Sentence(found["caption"])},
+                url=found["url"],
+                notes={"annotator_en": f"CCUB, {found['category_code']}", "review_en": "by people of the culture"},
+            )

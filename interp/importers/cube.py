@@ -15,15 +15,13 @@ COLUMNS = ("name", "country", "domain", "prompt")
 
 def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
     """Rows of `CUBE_1K.json`. Its ids are no ids (most are "LLM"), so rows are called `cube-0001` and so on."""
-    (file,) = tabular.files(path, "CUBE_1K.json", "prompts")[:1]
-    for number, row in enumerate(tabular.read(file, COLUMNS, options.columns), 1):
-        log.read += 1
-        if found := tabular.texts(row, COLUMNS, file.name, number, log):
+    for row in tabular.rows(tabular.files(path, "CUBE_1K.json", "prompts")[:1], COLUMNS, options, log):
+        if found := row.texts(COLUMNS):
             name = tidy(found["name"])
             yield Draft(
-                file=file.name,
-                row=number,
-                id=f"cube-{number:04}",
+                file=row.file,
+                row=row.number,
+                id=f"cube-{row.number:04}",
                 place=found["country"],
                 category=name.casefold(),
                 captions={"en": _wording(name, tidy(found["prompt"]))},

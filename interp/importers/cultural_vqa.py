@@ -26,24 +26,21 @@ def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
             f"{', '.join(ANNOTATIONS)} with the option annotations"
         )
     known = {row.get("u_id"): row for row in tabular.read(options.annotations, ANNOTATIONS)}
-    for file in tabular.files(path, "*.parquet", "hub files"):
-        for number, row in enumerate(tabular.read(file, COLUMNS, options.columns), 1):
-            log.read += 1
-            found = tabular.texts(row, ("u_id",), file.name, number, log)
-            data = tabular.picture(row, file.name, number, log)
-            if found and data:
-                more = known.get(found["u_id"], {})
-                if "country" not in more or "answer" not in more:
-                    log.leave("no country and answer in the annotations", found["u_id"])
-                    continue
-                answer = tidy(more["answer"])
-                yield Draft(
-                    file=file.name,
-                    row=number,
-                    id=f"cultural-vqa-{found['u_id']}",
-                    place=more["country"],
-                    category=answer.casefold(),
-                    captions={"en": Name(answer)},
-                    picture=data,
-                    notes={"annotator_en": "CulturalVQA, an answer"},
-                )
+    for row in tabular.rows(tabular.files(path, "*.parquet", "hub files"), COLUMNS, options, log):
+        if pictured := row.pictured(("u_id",)):
+            found, data = pictured
+            more = known.get(found["u_id"], {})
+            if "country" not in more or "answer" not in more:
+                log.leave("no country and answer in the annotations", found["u_id"])
+                continue
+            answer = tidy(more["answer"])
+            yield Draft(
+                file=row.file,
+                row=row.number,
+                id=f"cultural-vqa-{found['u_id']}",
+                place=more["country"],
+                category=answer.casefold(),
+                captions={"en": Name(answer)},
+                picture=data,
+                notes={"annotator_en": "CulturalVQA, an answer"},
+            )

@@ -1,6 +1,6 @@
 """CuRe: 300 cultural artifacts of 64 regions; pictures are downloaded with the script of its repository."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,26 +17,25 @@ COLUMNS = ("Category", "Region", "Item")
 
 def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
     """Rows of `art.csv`, `food.csv` and so on, one for each picture that is there."""
-    for file in tabular.files(path, "*.csv", "lists"):
-        for number, row in enumerate(tabular.read(file, COLUMNS, options.columns), 1):
-            log.read += 1
-            if found := tabular.texts(row, COLUMNS, file.name, number, log):
-                draft = Draft(
-                    file=file.name,
-                    row=number,
-                    id=f"cure-{file.stem}-{number:03}",
-                    place=found["Region"],
-                    category=tidy(found["Item"]).casefold(),
-                    captions={"en": Name(found["Item"])},
-                    notes={"annotator_en": f"CuRe, {tidy(found['Category'].replace('_', ' '))}"},
-                )
-                shown = _shown(file.stem, row, options.images)
-                yield from (replace(draft, id=f"{draft.id}-{n}", picture=p) for n, p in enumerate(shown, 1))
-                if not shown:
-                    yield draft
+    for row in tabular.rows(tabular.files(path, "*.csv", "lists"), COLUMNS, options, log):
+        if found := row.texts(COLUMNS):
+            kind = Path(row.file).stem
+            draft = Draft(
+                file=row.file,
+                row=row.number,
+                id=f"cure-{kind}-{row.number:03}",
+                place=found["Region"],
+                category=tidy(found["Item"]).casefold(),
+                captions={"en": Name(found["Item"])},
+                notes={"annotator_en": f"CuRe, {tidy(found['Category'].replace('_', ' '))}"},
+            )
+            shown = _shown(kind, row.cells, options.images)
+            yield from (replace(draft, id=f"{draft.id}-{n}", picture=p) for n, p in enumerate(shown, 1))
+            if not shown:
+                yield draft
 
 
-def _shown(kind: str, row: dict[str, Any], images: Path | None) -> list[Path]:
+def _shown(kind: str, row: Mapping[str, Any], images: Path | None) -> list[Path]:
     """The pictures where the published script puts them: food/Dumpling/Banku, after their category on Wikimedia."""
     if images is None:
         return []

@@ -1,6 +1,7 @@
 """A Hugging Face data set saved with `save_to_disk`: its arrow files, read without the package `datasets`."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from interp.errors import InterpError
@@ -26,10 +27,8 @@ def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
         raise InterpError(f"{path}: no part {options.part!r}; it has {', '.join(sorted(names)) or 'one only'}")
     for part in parts:
         if options.part in (None, part.name):
-            for file in sorted(part.glob("*.arrow")):
-                for number, row in enumerate(tabular.read(file, COLUMNS, options.columns), 1):
-                    log.read += 1
-                    name = str(file.relative_to(path))
-                    row = {"id": f"{part.name if part != path else 'row'}-{file.stem[5:10]}-{number:05}", **row}
-                    if draft := draft_of(row, name, number, tabular.picture(row, name, number, log), log):
-                        yield draft
+            kind = part.name if part != path else "row"
+            for row in tabular.rows(sorted(part.glob("*.arrow")), COLUMNS, options, log, below=path):
+                name = f"{kind}-{Path(row.file).stem[5:10]}-{row.number:05}"
+                if draft := draft_of(replace(row, cells={"id": name, **row.cells}), row.picture()):
+                    yield draft

@@ -17,22 +17,18 @@ def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
 
     The names of its columns are not verified: name them with the option columns.
     """
-    for file in tabular.files(path, "*.parquet", "hub files"):
-        for number, row in enumerate(tabular.read(file, COLUMNS, options.columns), 1):
-            log.read += 1
-            if str(row.get("language", "English")) not in ("English", "en"):
-                log.leave("its caption is not in English", str(row["language"]))
-                continue
-            found = tabular.texts(row, COLUMNS[1:], file.name, number, log)
-            data = tabular.picture(row, file.name, number, log)
-            if found and data:
-                yield Draft(
-                    file=file.name,
-                    row=number,
-                    id=f"mosaig-{file.stem}-{number:05}",
-                    place=found["country"],
-                    category=tidy(found["caption"]).casefold(),
-                    captions={"en": Sentence(found["caption"])},
-                    picture=data,
-                    notes={"annotator_en": "MosAIG"},
-                )
+    for row in tabular.rows(tabular.files(path, "*.parquet", "hub files"), COLUMNS, options, log):
+        if str(row.cells.get("language", "English")) not in ("English", "en"):
+            log.leave("its caption is not in English", str(row.cells["language"]))
+        elif pictured := row.pictured(COLUMNS[1:]):
+            found, data = pictured
+            yield Draft(
+                file=row.file,
+                row=row.number,
+                id=f"mosaig-{Path(row.file).stem}-{row.number:05}",
+                place=found["country"],
+                category=tidy(found["caption"]).casefold(),
+                captions={"en": Sentence(found["caption"])},
+                picture=data,
+                notes={"annotator_en": "MosAIG"},
+            )

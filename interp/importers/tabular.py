@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from interp.errors import InterpError
-from interp.importers.drafts import Log
+from interp.importers.drafts import Log, Options
 
 _BEYOND = "(cells beyond the header)"
 BATCH = 64
@@ -120,23 +121,62 @@ def _arrow(path: Path) -> Iterator[Table]:
 _READERS = {".csv": _csv, ".json": _json, ".jsonl": _jsonl, ".parquet": _parquet, ".arrow": _arrow}
 
 
-def texts(row: Mapping[str, Any], needed: Sequence[str], file: str, number: int, log: Log) -> dict[str, str] | None:
-    """The text of the columns that have to hold one; None, and noted, if one does not."""
-    found: dict[str, str] = {}
-    for column in needed:
-        value = row.get(column)
-        if isinstance(value, str) and value.strip():
-            found[column] = value
-        else:
-            log.bad(file, number, column, "is missing" if value is None else f"is no text (found {value!r:.60})")
-    return found if len(found) == len(needed) else None
+@dataclass(frozen=True)
+class Row:
+    """One row of a source; what is wrong with it is noted in the log."""
+
+    file: str
+    """As errors name it."""
+    number: int
+    """Counted from 1 in the file, without a header."""
+    cells: Mapping[str, Any]
+    """By our names of the columns; empty ones are left out."""
+    log: Log
+
+    def bad(self, column: str, message: str) -> None:
+        """Note an error."""
+        self.log.bad(self.file, self.number, column, message)
+
+    def texts(self, needed: Sequence[str]) -> dict[str, str] | None:
+        """The text of the columns that have to hold one; None, and noted, if one does not."""
+        found: dict[str, str] = {}
+        for column in needed:
+            value = self.cells.get(column)
+            if isinstance(value, str) and value.strip():
+                found[column] = value
+            else:
+                self.bad(column, "is missing" if value is None else f"is no text (found {value!r:.60})")
+        return found if len(found) == len(needed) else None
+
+    def picture(self) -> bytes | None:
+        """The bytes of a hub picture, {"bytes": …, "path": …}; None, and noted, if there are none."""
+        value = self.cells.get("image")
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if isinstance(data, bytes) and data:
+            return data
+        self.bad("image", "holds no bytes of a picture; save the data set with its pictures in it")
+        return None
+
+    def pictured(self, needed: Sequence[str]) -> tuple[dict[str, str], bytes] | None:
+        """Both; None, and all of it noted, if one is not there."""
+        found, data = self.texts(needed), self.picture()
+        return (found, data) if found and data else None
 
 
-def picture(row: Mapping[str, Any], file: str, number: int, log: Log) -> bytes | None:
-    """The bytes of a hub picture, {"bytes": …, "path": …}; None, and noted, if there are none."""
-    value = row.get("image")
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if isinstance(data, bytes) and data:
-        return data
-    log.bad(file, number, "image", "holds no bytes of a picture; save the data set with its pictures in it")
-    return None
+def rows(
+    paths: Iterable[Path], needed: Sequence[str], options: Options, log: Log, below: Path | None = None
+) -> Iterator[Row]:
+    """The rows of a source's files, counted in the log.
+
+    Args:
+        paths: in order.
+        needed: columns that have to be there, in our names.
+        options: names the columns.
+        log: of the import.
+        below: files are named by their path from here; by their name alone if None.
+    """
+    for path in paths:
+        file = path.name if below is None else str(path.relative_to(below))
+        for number, cells in enumerate(read(path, needed, options.columns), 1):
+            log.read += 1
+            yield Row(file, number, cells, log)

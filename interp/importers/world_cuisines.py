@@ -1,7 +1,7 @@
 """WorldCuisines: 2,400 dishes with up to eight pictures each, named by URL, and names in many languages."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from interp.importers import tabular
 from interp.importers.captions import Name, Wording, tidy
 from interp.importers.drafts import Draft, Log, Options
 from interp.importers.places import culture_of, native_language
+from interp.importers.tabular import Row
 
 SOURCE = "WorldCuisines (Winata et al. 2024)"
 LICENCE = "CC-BY-SA-4.0; each picture under its own licence"
@@ -22,33 +23,32 @@ def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
     """Rows of `final_data.csv`; the names in other languages are those of `food_name_multiling.csv` beside it."""
     (file,) = tabular.files(path, "final_data.csv", "dishes")[:1]
     names = _names(file.parent / "food_name_multiling.csv", log) if options.captions == "native" else {}
-    for number, row in enumerate(tabular.read(file, COLUMNS, options.columns), 1):
-        log.read += 1
-        if not (found := tabular.texts(row, COLUMNS[:2], file.name, number, log)):
+    for row in tabular.rows([file], COLUMNS, options, log):
+        if not (found := row.texts(COLUMNS[:2])):
             continue
         name = tidy(found["Name"])
-        place = _place(found["Countries"], name, file.name, number, log)
+        place = _place(found["Countries"], name, row)
         if place is None:
             continue
         captions = _captions(name, place, names, options)
         if captions is None:
             log.leave("no name in its culture's language", name)
-        elif not (urls := _urls(row)):
+        elif not (urls := _urls(row.cells)):
             log.leave("no picture named", name)
         else:
-            yield from _pictures(row, urls, file.name, number, captions)
+            yield from _pictures(row, urls, captions)
 
 
-def _place(countries: str, name: str, file: str, number: int, log: Log) -> str | None:
+def _place(countries: str, name: str, row: Row) -> str | None:
     """The country, or the first of several of one culture; None, and noted, if they are of several or of none."""
     try:
         found = json.loads(countries)
         cultures = {culture_of(c) or c for c in found}
     except (ValueError, TypeError, AttributeError):
-        log.bad(file, number, "Countries", f'is no list such as ["Italy"] (found {countries!r:.60})')
+        row.bad("Countries", f'is no list such as ["Italy"] (found {countries!r:.60})')
         return None
     if len(cultures) != 1:
-        log.leave("of several cultures" if cultures else "of no country", name)
+        row.log.leave("of several cultures" if cultures else "of no country", name)
         return None
     return found[0]
 
@@ -78,26 +78,24 @@ def _names(path: Path, log: Log) -> dict[str, dict[str, str]]:
     return found
 
 
-def _urls(row: dict[str, Any]) -> dict[int, str]:
+def _urls(row: Mapping[str, Any]) -> dict[int, str]:
     """Which picture → its URL."""
     return {n: url for n in range(1, PICTURES + 1) if (url := row.get(f"Image{n} name / URL"))}
 
 
-def _pictures(
-    row: dict[str, Any], urls: dict[int, str], file: str, number: int, captions: dict[str, Wording]
-) -> Iterator[Draft]:
+def _pictures(row: Row, urls: dict[int, str], captions: dict[str, Wording]) -> Iterator[Draft]:
     notes = {"annotator_en": "WorldCuisines"}
     if len(captions) > 1:
         notes |= {"annotator": "Wikipedia, title of the dish's article", "review": "not reviewed"}
     for n, url in urls.items():
         yield Draft(
-            file=file,
-            row=number,
-            id=f"world-cuisines-{number:04}-{n}",
-            place=json.loads(row["Countries"])[0],
-            category=tidy(row["Name"]).casefold(),
+            file=row.file,
+            row=row.number,
+            id=f"world-cuisines-{row.number:04}-{n}",
+            place=json.loads(row.cells["Countries"])[0],
+            category=tidy(row.cells["Name"]).casefold(),
             captions=captions,
             url=url,
-            licence=row.get(f"Image{n} License"),
+            licence=row.cells.get(f"Image{n} License"),
             notes=notes,
         )

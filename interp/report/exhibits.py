@@ -14,8 +14,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from interp.report import figures
+from interp.report.faces import faces
 from interp.report.grids import Grid
-from interp.report.page import faces
 from interp.report.pictures import inline_plot
 from interp.report.style import render
 from interp.report.tables import Table, gallery

@@ -1,6 +1,5 @@
 """The report: one self-contained HTML page, its figures as files, and the results file beside them."""
 
-import base64
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 
 from interp.errors import InterpError
 from interp.report import captions, figures, tables
+from interp.report.faces import faces
 from interp.report.grids import Grid
 from interp.report.pictures import inline_plot
 from interp.report.results import Results, indices
@@ -63,7 +63,12 @@ _PAPER: Final = Table(
 
 
 def write_report(
-    results: Results, pictures: Mapping[str, Grid], layer_scores: LayerScores, neurons: Neurons, out: Path
+    results: Results,
+    pictures: Mapping[str, Grid],
+    layer_scores: LayerScores,
+    neurons: Neurons,
+    out: Path,
+    neuron_pages: bool = False,
 ) -> Path:
     """Write `report.html`, `figures/*.png` and `*.pdf`, and `results.json` into a folder.
 
@@ -76,6 +81,7 @@ def write_report(
         layer_scores: the scores that `results.layers` are of.
         neurons: the neurons that `results.neurons` are of.
         out: the folder; made when missing.
+        neuron_pages: whether `neurons/index.html` stands beside the page, to be linked.
 
     Returns:
         The path of the page.
@@ -86,7 +92,7 @@ def write_report(
     _check(results, pictures, layer_scores, neurons)
     drawn = _figures(results, layer_scores, neurons)
     png = {name: render(figure, "png") for name, figure in drawn.items()}
-    page = _page(results, pictures, drawn, png)
+    page = _page(results, pictures, drawn, png, neuron_pages)
     drawn |= {f"grid-{name}": figures.grid(grid) for name, grid in pictures.items()}
     for name, figure in drawn.items():
         atomic_write_bytes(out / "figures" / f"{name}.png", png.get(name) or render(figure, "png"))
@@ -133,7 +139,13 @@ def _figures(results: Results, layer_scores: LayerScores, neurons: Neurons) -> d
     return drawn
 
 
-def _page(results: Results, pictures: Mapping[str, Grid], drawn: Mapping[str, Figure], png: Mapping[str, bytes]) -> str:
+def _page(
+    results: Results,
+    pictures: Mapping[str, Grid],
+    drawn: Mapping[str, Figure],
+    png: Mapping[str, bytes],
+    neuron_pages: bool,
+) -> str:
     folder = files("interp.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(folder.joinpath("page.html.j2").read_text(encoding="utf-8"))
@@ -149,22 +161,10 @@ def _page(results: Results, pictures: Mapping[str, Grid], drawn: Mapping[str, Fi
         plots={name: inline_plot(data) for name, data in png.items()},
         widths={name: f"{figure.get_figwidth():.2f}" for name, figure in drawn.items()},
         galleries=galleries,
+        neuron_pages=neuron_pages,
         tables=_tables(results),
         dead=f"{results.sae.dead_fraction * results.sae.d_sae:,.0f}",
         json=results.to_json(),
-    )
-
-
-def faces(pictures: Mapping[str, Grid]) -> str:
-    """CSS that carries the shipped fonts of the prompts' languages, so that every script shows on every machine."""
-    languages = sorted({row.language for grid in pictures.values() for row in grid.rows})
-    found = {language: files("interp.report").joinpath("fonts", f"{language}.woff") for language in languages}
-    return "".join(
-        f'@font-face {{ font-family: "shipped {language}"; src: url(data:font/woff;base64,'
-        f'{base64.b64encode(font.read_bytes()).decode()}) format("woff"); }}\n'
-        f'.prompt:lang({language}) {{ font-family: "shipped {language}", system-ui, sans-serif; }}\n'
-        for language, font in found.items()
-        if font.is_file()
     )
 
 

@@ -16,13 +16,18 @@ def inline(image: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
 
 
-def inline_plot(png: bytes) -> str:
-    """A data address of a plot, in a palette of its own."""
+def in_palette(png: bytes) -> bytes:
+    """The PNG of a plot in a palette of its own, without a date."""
     buffer = BytesIO()
     with Image.open(BytesIO(png)) as plot:
         flat = plot.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     flat.save(buffer, format="PNG", optimize=True)
-    return inline(buffer.getvalue())
+    return buffer.getvalue()
+
+
+def inline_plot(png: bytes) -> str:
+    """A data address of a plot."""
+    return inline(in_palette(png))
 
 
 def inline_picture(picture: Picture, most: int = 256) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
+from interp.report.faces import faces
 from interp.report.grids import Grid
-from interp.report.page import faces
 from interp.report.pictures import inline_plot
 from interp.report.style import render
 from interp.report.tables import gallery, html

@@ -12,9 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from interp.report.pictures import in_palette
 from interp.store import atomic_write_bytes
 
 P = ParamSpec("P")
+NOTEBOOK_DPI: Final = 110
 WIDTH: Final = 7.2
 """Width of a figure in inches: the text column of a page."""
 INK, MUTED, HAIR = "#222222", "#5F5F5F", "#D4D4D4"
@@ -23,8 +25,8 @@ SKY, VERMILION, GREY = "#56B4E9", "#D55E00", "#7F7F7F"
 CYCLE: Final = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 """Okabe and Ito's colours, in the order used for curves."""
 TREATMENT: Final = BLUE
-_ARMS: Final = {"baseline": GREY, "noun_only": GREY, "with_modifier": GREEN}
-_MARKERS: Final = {"baseline": "s", "noun_only": "s"}
+_ARMS: Final = {"baseline": GREY, "noun only": GREY, "noun_only": GREY, "with_modifier": GREEN, "enhanced": PURPLE}
+_MARKERS: Final = {"baseline": "s", "noun only": "s", "noun_only": "s", "enhanced": "P"}
 
 STYLE: Final[dict[Any, Any]] = {
     "font.family": "DejaVu Sans",
@@ -65,7 +67,7 @@ class Drawing(Figure):
     """A figure that shows itself in a notebook without a global backend."""
 
     def _repr_png_(self) -> bytes:
-        return render(self, "png")
+        return in_palette(render(self, "png", NOTEBOOK_DPI))
 
 
 _CONTROLS: Final = {"random": "^", "moved to": "v", "trained at": "D", "shuffled": "X"}
@@ -89,19 +91,28 @@ def marker(arm: str) -> str:
     return _MARKERS.get(arm, control)
 
 
-def headed(at: Axes, title: str, columns: int = 0, handle: float = 1.9) -> None:
-    """A title and, if anything is labelled, a legend on a line of its own between the title and the axes."""
+def headed(at: Axes, title: str, columns: int = 0, handle: float = 1.9, left: float = -0.005) -> None:
+    """A title and, if anything is labelled, a legend of so many columns between the title and the axes.
+
+    Args:
+        at: the axes.
+        title: theirs.
+        columns: of the legend; 0 for none.
+        handle: length of its marks, in letters.
+        left: where it begins, in widths of the axes.
+    """
     handles, labels = at.get_legend_handles_labels()
-    at.set_title(title, pad=19 if handles and columns else 6)
-    if handles and columns:
+    rows = -(-len(handles) // columns) if columns else 0
+    at.set_title(title, pad=6 + 13 * rows)
+    if rows:
         place: dict[str, Any] = {
             "loc": "lower left",
-            "bbox_to_anchor": (-0.005, 1.0),
+            "bbox_to_anchor": (left, 1.0),
             "borderaxespad": 0.2,
             "borderpad": 0.1,
         }
         spacing: dict[str, Any] = {"handlelength": handle, "columnspacing": 0.7 * handle, "handletextpad": 0.5}
-        at.legend(handles, labels, ncols=columns, **place, **spacing)
+        at.legend(handles, labels, ncols=columns, labelspacing=0.25, **place, **spacing)
 
 
 def styled(function: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -124,12 +135,12 @@ def canvas(width: float = WIDTH, height: float = 3.0) -> Drawing:
     return drawing
 
 
-def render(figure: Figure, kind: str) -> bytes:
-    """The bytes of a figure as `png` (200 dpi) or `pdf` (vectors), without a date: equal figures are equal files."""
+def render(figure: Figure, kind: str, dpi: int = 200) -> bytes:
+    """The bytes of a figure as `png` or `pdf` (vectors), without a date: equal figures are equal files."""
     metadata = {"Software": None} if kind == "png" else {"CreationDate": None, "Producer": None, "Creator": None}
     buffer = BytesIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format=kind, metadata=metadata)
+        figure.savefig(buffer, format=kind, metadata=metadata, dpi=dpi)
     return buffer.getvalue()
 
 

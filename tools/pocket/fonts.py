@@ -1,4 +1,4 @@
-"""Cut Noto fonts down to the letters of the pocket benchmark's captions, for the pages of reports.
+"""Cut Noto fonts down to the letters of the captions that ship, of the pocket benchmark and out of domain.
 
     apt-get download fonts-noto-cjk fonts-noto-core && for f in *.deb; do dpkg -x $f noto; done
     python tools/pocket/fonts.py --noto noto/usr/share/fonts
@@ -12,7 +12,7 @@ from pathlib import Path
 from fontTools import subset
 from fontTools.ttLib import TTFont
 
-from interp import pocket
+from interp import out_of_domain, pocket
 
 OUT = Path(__file__).parents[2] / "interp" / "report" / "fonts"
 CJK = "opentype/noto/NotoSansCJK-Regular.ttc"
@@ -32,8 +32,10 @@ def letters() -> dict[str, set[str]]:
     for row in pocket.samples():
         if row["language"] in out:
             for field in ("culture_style", "noun_only", "neutral_style"):
-                out[row["language"]] |= {c for c in row[field] if ord(c) > 0x2FF}
-    return out
+                out[row["language"]] |= set(row[field])
+    for language in out:
+        out[language] |= {c for prompt in out_of_domain.prompts(language) for c in prompt.text}
+    return {language: {c for c in found if ord(c) > 0x2FF} for language, found in out.items()}
 
 
 def main() -> None:

@@ -4,9 +4,8 @@ import enum
 import json
 import math
 import warnings
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -15,9 +14,9 @@ from pydantic import ValidationError
 from interp.errors import InterpError, InterpWarning
 from interp.metrics.base import Picture
 from interp.metrics.judges import remote
-from interp.metrics.judges.base import LETTERS, Verdicts, question, rotated
-from interp.metrics.judges.remote import Estimate
-from interp.metrics.judges.sender import Answer, Busy, Sender
+from interp.metrics.judges.base import LETTERS, question
+from interp.metrics.judges.remote import Estimate, RemoteJudge
+from interp.metrics.judges.sender import Answer, Busy
 
 GOOGLE = "https://generativelanguage.googleapis.com"
 API_VERSION = "v1beta"
@@ -31,30 +30,15 @@ class _FormRefused(Exception):
 
 
 @dataclass(frozen=True)
-class GeminiJudge:
+class GeminiJudge(RemoteJudge):
     """Asks a Gemini model for the letter of one option, at temperature 0 and without thinking."""
 
-    labels: tuple[str, ...]
     model: str = "gemini-2.5-flash"
     base_url: str = GOOGLE
     form: Form = "text/x.enum"
     """How the answer is bound to the letters. A server that refuses text/x.enum is asked for JSON, with a warning."""
     thinking: int = 0
     """Budget in tokens; some models cannot do without and need more."""
-    price: tuple[float, float] | None = None
-    """USD a million tokens in and out."""
-    sender: Sender = field(default_factory=Sender, compare=False)
-    unscored: Counter[str] = field(default_factory=Counter, init=False, compare=False)
-    """Pictures without an answer so far, by reason."""
-
-    def __post_init__(self) -> None:
-        remote.check_labels(self.labels)
-        remote.address(self.base_url)
-
-    @property
-    def name(self) -> str:
-        """The model's."""
-        return self.model
 
     @property
     def digest(self) -> str:
@@ -77,27 +61,19 @@ class GeminiJudge:
         """What asking about them will about cost."""
         return remote.estimate(pictures, self.labels, picture_tokens, "258 a tile of a picture", self.price)
 
-    def __call__(self, pictures: Sequence[Picture], items: Sequence[str]) -> Verdicts:
-        """Ask about every picture.
-
-        Raises:
-            InterpError: google-genai is not installed, no key is set, or the server refuses the requests.
-        """
+    def _answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> list[Answer]:
         try:
-            answers = self._answers(pictures, items, self.form)
+            return self._in_form(pictures, items, self.form)
         except _FormRefused:
-            warnings.warn(f"{self.model} refuses {self.form}; asked for application/json instead", InterpWarning, 2)
-            answers = self._answers(pictures, items, "application/json")
-        return remote.verdicts(self.labels, items, answers, self.unscored)
+            warnings.warn(f"{self.model} refuses {self.form}; asked for application/json instead", InterpWarning, 3)
+            return self._in_form(pictures, items, "application/json")
 
-    def _answers(self, pictures: Sequence[Picture], items: Sequence[str], form: Form) -> list[Answer]:
+    def _in_form(self, pictures: Sequence[Picture], items: Sequence[str], form: Form) -> list[Answer]:
         secret = remote.key(*KEYS)
         letters = enum.Enum("Letter", {letter: letter for letter in LETTERS[: len(self.labels)]})
         config = _types().GenerateContentConfig(response_schema=letters, **self._settings(form))
         with self._client(secret) as client:
-            send = partial(self._send, client, config, secret)
-            asked = [partial(send, p, rotated(self.labels, i)) for p, i in zip(pictures, items, strict=True)]
-            return self.sender.each(asked)
+            return self._each(partial(self._send, client, config, secret), pictures, items)
 
     def _client(self, secret: str) -> Any:
         """A client of google-genai that retries nothing by itself and takes no settings from the environment."""
@@ -135,8 +111,7 @@ class GeminiJudge:
             return _FormRefused(words.replace(secret, "…"))
         header = error.response.headers.get("retry-after") if error.response is not None else None
         after = remote.retry_after(header, self.sender.clock)
-        system = f"{self.model} at {remote.address(self.base_url)}"
-        return remote.failure(system, error.code, words, secret, _delay(error.details) if after is None else after)
+        return remote.failure(self.system, error.code, words, secret, _delay(error.details) if after is None else after)
 
 
 def _types() -> Any:

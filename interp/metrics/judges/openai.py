@@ -5,7 +5,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field, ValidationError
 from interp.errors import InterpError
 from interp.metrics.base import Picture
 from interp.metrics.judges import remote
-from interp.metrics.judges.base import LETTERS, Verdicts, question, rotated
-from interp.metrics.judges.remote import Estimate
-from interp.metrics.judges.sender import Answer, Busy, Sender
+from interp.metrics.judges.base import LETTERS, question
+from interp.metrics.judges.remote import Estimate, RemoteJudge
+from interp.metrics.judges.sender import Answer, Busy
 
 if TYPE_CHECKING:
     import httpx2
@@ -69,11 +69,9 @@ class _Refusal(BaseModel):
 
 
 @dataclass(frozen=True)
-class OpenAiJudge:
+class OpenAiJudge(RemoteJudge):
     """Asks a model for the letter of one option, at temperature 0."""
 
-    labels: tuple[str, ...]
-    model: str
     base_url: str = OPENAI
     """The part of the address before /chat/completions."""
     key_variable: str = "OPENAI_API_KEY"
@@ -83,20 +81,6 @@ class OpenAiJudge:
     among them has probability 0."""
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """What the server calls the limit of the answer's length; newer models of OpenAI take only the second."""
-    price: tuple[float, float] | None = None
-    """USD a million tokens in and out."""
-    sender: Sender = field(default_factory=Sender, compare=False)
-    unscored: Counter[str] = field(default_factory=Counter, init=False, compare=False)
-    """Pictures without an answer so far, by reason."""
-
-    def __post_init__(self) -> None:
-        remote.check_labels(self.labels)
-        remote.address(self.base_url)
-
-    @property
-    def name(self) -> str:
-        """The model's."""
-        return self.model
 
     @property
     def digest(self) -> str:
@@ -113,21 +97,14 @@ class OpenAiJudge:
         """What asking about them will about cost."""
         return remote.estimate(pictures, self.labels, picture_tokens, "pictures as GPT-4o counts them", self.price)
 
-    def __call__(self, pictures: Sequence[Picture], items: Sequence[str]) -> Verdicts:
-        """Ask about every picture.
-
-        Raises:
-            InterpError: no key for OpenAI, or the server refuses the requests.
-        """
+    def _answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> list[Answer]:
         import httpx2
 
         where, secret = remote.address(self.base_url), self._key()
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         with httpx2.Client(headers=headers, timeout=self.sender.timeout) as client:
             send = partial(self._send, client, f"{where}/chat/completions", secret)
-            asked = [partial(send, p, rotated(self.labels, i)) for p, i in zip(pictures, items, strict=True)]
-            answers = self.sender.each(asked)
-        return remote.verdicts(self.labels, items, answers, self.unscored)
+            return self._each(send, pictures, items)
 
     def _key(self) -> str:
         if remote.address(self.base_url) == OPENAI or os.environ.get(self.key_variable):
@@ -165,11 +142,12 @@ class OpenAiJudge:
             problem = _Problem(message=response.text)
         if response.status_code == 400 and problem.code in PICTURE_REFUSED:
             return Answer(unanswered=f"refused ({problem.code})")
-        system = f"{self.model} at {remote.address(self.base_url)}"
         if problem.code == NO_MONEY:
-            raise InterpError(f"{system} answers no more: the account's quota is used up; raise it and measure again")
+            raise InterpError(
+                f"{self.system} answers no more: the account's quota is used up; raise it and measure again"
+            )
         after = remote.retry_after(response.headers.get("retry-after"), self.sender.clock)
-        raise remote.failure(system, response.status_code, problem.message, secret, after)
+        raise remote.failure(self.system, response.status_code, problem.message, secret, after)
 
 
 def _chances(logprobs: _Logprobs | None, given: str) -> dict[str, float]:

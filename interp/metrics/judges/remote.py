@@ -1,4 +1,4 @@
-"""What judges behind a server share beside `sender`: the picture, reading the answer, failures, what it may cost.
+"""What judges behind a server share beside `sender`: fields, the picture, reading the answer, failures, the cost.
 
 A question that finds no answer is left unscored and counted by its reason. The key comes from the environment, is read
 when questions are sent, and is kept in no object.
@@ -9,11 +9,13 @@ import json
 import math
 import os
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +25,7 @@ from PIL import Image
 from interp.errors import InterpError
 from interp.metrics.base import Picture
 from interp.metrics.judges.base import LETTERS, QUESTION, Verdicts, question, rotated
-from interp.metrics.judges.sender import Answer, Busy, Clock
+from interp.metrics.judges.sender import Answer, Busy, Clock, Sender
 from interp.store import sha256_bytes
 
 PROTOCOL = 1
@@ -169,6 +171,62 @@ def verdicts(
             own = np.array([answer.chances.get(LETTERS[options.index(label)], 0.0) for label in labels])
             chances[row] = own / own.sum()
     return Verdicts(tuple(cultures), culture_probability=chances if any(a.chances for a in answers) else None)
+
+
+@dataclass(frozen=True)
+class RemoteJudge(ABC):
+    """A judge behind a server: it asks for the letter of one option."""
+
+    labels: tuple[str, ...]
+    model: str
+    base_url: str
+    price: tuple[float, float] | None = field(default=None, kw_only=True)
+    """USD a million tokens in and out."""
+    sender: Sender = field(default_factory=Sender, compare=False, kw_only=True)
+    unscored: Counter[str] = field(default_factory=Counter, init=False, compare=False)
+    """Pictures without an answer so far, by reason."""
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
+        address(self.base_url)
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self.model
+
+    @property
+    def system(self) -> str:
+        """What is asked, for errors."""
+        return f"{self.model} at {address(self.base_url)}"
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """Of all that decides its answers, as far as it is known."""
+
+    @abstractmethod
+    def estimate(self, pictures: Sequence[Picture]) -> "Estimate":
+        """What asking about them will about cost."""
+
+    @abstractmethod
+    def _answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> list[Answer]:
+        """What the server answers about every picture."""
+
+    def __call__(self, pictures: Sequence[Picture], items: Sequence[str]) -> Verdicts:
+        """Ask about every picture.
+
+        Raises:
+            InterpError: the client is not installed, no key is set, or the server refuses the requests.
+        """
+        return verdicts(self.labels, items, self._answers(pictures, items), self.unscored)
+
+    def _each(
+        self, send: Callable[[Picture, Sequence[str]], Answer], pictures: Sequence[Picture], items: Sequence[str]
+    ) -> list[Answer]:
+        """Send every picture with its options."""
+        asked = [partial(send, p, rotated(self.labels, i)) for p, i in zip(pictures, items, strict=True)]
+        return self.sender.each(asked)
 
 
 @dataclass(frozen=True)

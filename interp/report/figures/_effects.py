@@ -26,6 +26,8 @@ from interp.report.text import interval
 
 _NAMES = {"with_modifier": "with modifier", "noun_only": "noun only"}
 CULTURE_VQA = "CultureVQA (%)"
+LEGEND = 44
+"""Letters on a line of the legend above the panel by culture."""
 
 
 @styled
@@ -139,7 +141,9 @@ def _by_culture(
     at.set_xlim(-3, 103)
     at.set_xlabel(CULTURE_VQA)
     at.tick_params(axis="y", length=0)
-    headed(at, "By culture", 4, handle=1.0)
+    longest = max((len(_NAMES.get(arm, arm)) for arm in values), default=1)
+    columns = max(1, min(len(values), LEGEND // (longest + 3)))
+    headed(at, "By culture", columns, handle=1.0, left=-0.005 if columns == len(values) else -0.45)
 
 
 @styled

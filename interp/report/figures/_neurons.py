@@ -1,5 +1,6 @@
 """Figures 7 and 16: which latents answer to a culture, and where the ranking was cut; the dictionary's density."""
 
+import textwrap
 from collections.abc import Sequence
 from math import ceil
 
@@ -52,7 +53,7 @@ def wfs(neurons: Neurons, cultures: Sequence[str] | None = None) -> Figure:
     for at in axes[-3:]:
         at.set_xlabel("latent")
         at.tick_params(labelbottom=True)
-    figure.supylabel("WFS (above: culture-style prompts, below: noun-only)", fontsize=9)
+    figure.supylabel(_fitting("WFS (above: culture-style prompts, below: noun-only)", len(names)), fontsize=9)
     return figure
 
 
@@ -94,8 +95,13 @@ def elbow(neurons: Neurons, cultures: Sequence[str] | None = None) -> Figure:
     for at in axes[-3:]:
         at.set_xlabel("rank")
         at.tick_params(labelbottom=True)
-    figure.supylabel(_score_name(neurons), fontsize=9)
+    figure.supylabel(_fitting(_score_name(neurons), len(names)), fontsize=9)
     return figure
+
+
+def _fitting(label: str, panels: int) -> str:
+    """A label beside so many panels in rows of three, on as many lines as their height asks for."""
+    return textwrap.fill(label, 16 * -(-panels // 3))
 
 
 def _score_name(neurons: Neurons) -> str:

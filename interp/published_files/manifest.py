@@ -1,0 +1,73 @@
+"""What lies in a published folder: the names of its files, and the record that its manifest holds."""
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from interp.store import MANIFEST, Settings
+from interp.types import Site, SiteKind
+
+Kind = Literal["sae", "neurons", "enhancer"]
+FORMAT, VERSION = "interp-published", 1
+SUMS, CARD, GOLDEN = "SHA256SUMS", "README.md", "golden.safetensors"
+ROOT = (MANIFEST, CARD, SUMS)
+NEURONS = "neurons"
+"""Folder of the neurons; the SAE that they are latents of lies beside it."""
+_STRICT = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Where(BaseModel):
+    """A `Site` as JSON."""
+
+    model_config = _STRICT
+
+    layer: int
+    kind: SiteKind
+    encoder: str
+
+    def site(self) -> Site:
+        """As the toolkit's record."""
+        return Site(self.layer, self.kind, self.encoder)
+
+
+class Part(BaseModel):
+    """One thing that was published."""
+
+    model_config = _STRICT
+
+    folder: str = Field(pattern=r"^\w[\w-]*$")
+    """Right below the root."""
+    kind: Kind
+    site: Where
+    model_digest: str
+    """SHA-256 over the text encoders' weights that it was made for."""
+    digest: str | None
+    """SHA-256 over the weights, as its reference gives it; of neurons, the digest of their SAE."""
+    benchmark_digest: str | None
+    """Of the prompts that it was made from; None where that was not recorded."""
+    made: AwareDatetime | None
+    """When its training began; None where that was not recorded."""
+    details: Settings
+    """Sizes, settings and measured figures, by kind."""
+
+
+class Published(BaseModel):
+    """manifest.json at the root of a published folder. The card says nothing that is not in it."""
+
+    model_config = _STRICT
+
+    format: Literal["interp-published"] = FORMAT
+    version: Literal[1] = VERSION
+    kind: Kind
+    repo: str
+    licence: str
+    """SPDX identifier."""
+    model: str | None
+    """Name of the model that it was made for."""
+    versions: dict[str, str]
+    """Of Python and the packages that published it."""
+    golden: Settings
+    """Seed and number of the golden inputs, and the tolerance."""
+    parts: tuple[Part, ...]
+    files: dict[str, str]
+    """SHA-256 of each part's files, by path."""
