@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from interp import dashboards, findings, sae, store
+from interp import dashboards, findings, neuron_pictures, sae, store
 from interp.report import results as parts
 from interp.report.neuron_pages import write_pages
 from interp.report.page import write_report
@@ -42,7 +42,7 @@ def write_neuron_pages(study: Study, out: Path) -> Path:
     model, bench, found = study.model, study.bench, study.neurons
     profiles = dashboards.profile(model, study.dictionary, bench, found, progress=study.progress)
     given = {"seed": study.seed, "steps": study.sizes.steps, "progress": study.progress}
-    return write_pages(profiles, dashboards.pictures(model, bench, found, **given), found, out)
+    return write_pages(profiles, neuron_pictures.pictures(model, bench, found, **given), found, out)
 
 
 def begun(study: Study, command: str) -> store.Manifest:

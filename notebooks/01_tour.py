@@ -2,6 +2,7 @@
 # jupyter:
 #   jupytext:
 #     text_representation:
+#       extension: .py
 #       format_name: percent
 #   kernelspec:
 #     display_name: Python 3
@@ -36,7 +37,7 @@ import numpy as np
 
 def row(pictures, labels):
     """Pictures side by side."""
-    _, axes = plt.subplots(1, len(labels), figsize=(1.5 * len(labels), 1.7), dpi=80, layout="constrained")
+    _, axes = plt.subplots(1, len(labels), figsize=(1.4 * len(labels), 1.6), dpi=72, layout="constrained")
     for at, picture, label in zip(axes, pictures.reshape(-1, *pictures.shape[-3:]), labels, strict=True):
         at.imshow(picture)
         at.set_title(label, fontsize=8)

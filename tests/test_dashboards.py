@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import interp
-from interp import dashboards, generation, pocket
+from interp import dashboards, generation, neuron_pictures, pocket
 from interp.arms import seed_of
 from interp.errors import InterpError
 from interp.interventions import Mask, Steer
@@ -36,7 +36,7 @@ def found(tmp_path_factory) -> Any:
     rule = interp.Rule(k=3, tau=0.5, filter="before")
     neurons = interp.find_neurons(model, sae, bench, rule, progress=False)
     profiles = dashboards.profile(model, sae, bench, neurons, top=TOP, progress=False)
-    shots = dashboards.pictures(model, bench, neurons, steps=2, progress=False)
+    shots = neuron_pictures.pictures(model, bench, neurons, steps=2, progress=False)
     return SimpleNamespace(model=model, sae=sae, bench=bench, neurons=neurons, profiles=profiles, shots=shots)
 
 
@@ -158,7 +158,7 @@ def test_pictures_are_those_of_one_latent_masked_or_added(found):
             prompts = [row.prompt for row in grid.rows]
             named = {t: s for s in found.bench.samples("test", [shots.culture])
                      for t in (s.native.cult.text, s.native.noun.text)}  # fmt: skip
-            assert len({named[p].category for p in prompts}) == dashboards.NOUNS
+            assert len({named[p].category for p in prompts}) == neuron_pictures.NOUNS
             for row, prompt in zip(grid.rows, prompts, strict=True):
                 same = [s for s in found.bench.samples("test") if prompt in (s.native.cult.text, s.native.noun.text)]
                 drawn = [
@@ -175,7 +175,7 @@ def test_pictures_are_those_of_one_latent_masked_or_added(found):
 
 def test_what_does_not_belong_together_is_refused(found, tmp_path):
     with pytest.raises(InterpError, match="selected on split 'detection'"):
-        dashboards.pictures(found.model, found.bench, found.neurons, split="detection")
+        neuron_pictures.pictures(found.model, found.bench, found.neurons, split="detection")
     other = replace(found.sae, ref=replace(found.sae.ref, digest="0" * 64))
     with pytest.raises(InterpError, match="not of 000000000000"):
         dashboards.profile(found.model, other, found.bench, found.neurons)
@@ -282,4 +282,4 @@ def test_what_a_caption_holds_is_escaped(found, tmp_path):
 def test_shades_and_shares_and_bars():
     assert [shade(a, 10.0) for a in (float("nan"), 0.0, 0.01, 1.99, 2.01, 9.9, 10.0)] == [0, 0, 1, 1, 2, SHADES, SHADES]
     assert [share(v) for v in (0.0, 0.00012, 0.0123, 0.5)] == ["0\xa0%", "0.012\xa0%", "1.23\xa0%", "50.0\xa0%"]
-    assert columns(Histogram((0.0, 1.0, 2.0, 3.0), (100, 0, 1))) == "M0 100v-100h9v100zM20 100v-1h9v1z"
+    assert columns(Histogram((0.0, 1.0, 2.0, 3.0), (300, 0, 1))) == "M0 100v-100h9v100zM20 100v-1h9v1z"

@@ -62,7 +62,7 @@ def _interventions_and_controls(it: dict[str, Any]) -> None:
     assert np.diag(it["changes"]).mean() < it["changes"][off].mean() - 30
     topk, _, steered = (effect.accuracy[effect.name].estimate for effect in it["woken"].values())
     assert steered > topk + 30
-    assert list(it["enhanced"].arms) == ["baseline", "enhanced", *it["trained"]] and it["trained"]
+    assert list(it["enhanced"].arms) == ["baseline", "enhanced", "random_layer", "shuffled", "moved"]
     assert it["enhanced"].difference["enhanced"].estimate > 0
     assert it["tuned"].split == "train" and it["tuned"].best > 0
     moved, layer = it["moved"].abs().amax((1, 2)), it["model"].recipe["layer"]
@@ -105,6 +105,8 @@ def test_stored_notebook_is_the_script_and_ran_cleanly(name):
     stored = nbformat.read(path, as_version=4)
     wanted = jupytext.read(path.with_suffix(".py"))
     assert [(c.cell_type, c.source) for c in stored.cells] == [(c.cell_type, c.source) for c in wanted.cells]
+    assert {c.cell_type for c in stored.cells} == {"markdown", "code"}
+    assert not [c.source for c in stored.cells if "%%" in c.source], "the script was not read as a percent script"
     outputs = [out for cell in stored.cells if cell.cell_type == "code" for out in cell.outputs]
     assert {out.output_type for out in outputs} <= {"execute_result", "display_data", "stream"}
     assert not [out.text for out in outputs if out.output_type == "stream" and out.name == "stderr"]

@@ -1,6 +1,7 @@
 """The shipped model, judge and SAE, measured a little: the figures of the model card hold on a sample."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,3 +60,19 @@ def test_masking_beats_a_random_set(model, bench):
     effect = interp.ablate(neurons, random_control=1, per_culture=1, model=model, bench=bench, progress=False)
     assert effect.difference["masked"].estimate <= -30
     assert effect.difference["random"].estimate >= -15
+
+
+def test_the_shipped_enhancer_wakes_and_its_controls_are_alike(model, bench):
+    shipped = workspace.shipped_enhancers("pocket")
+    assert set(shipped) == {"culture_layer", "random_layer", "shuffled"}
+    assert interp.load_enhancer("pocket") == shipped["culture_layer"]
+    assert {ref.model_digest for ref in shipped.values()} == {model.encoder_digest}
+    assert shipped["culture_layer"].site.layer == model.recipe["layer"] != shipped["random_layer"].site.layer
+    manifests = {n: json.loads((Path(ref.path) / "manifest.json").read_text()) for n, ref in shipped.items()}
+    assert {m["config"]["benchmark"] for m in manifests.values()} == {bench.digest}
+    assert not [m for m in manifests.values() if m["dirty"]]
+    effect = interp.enhance(model, bench, interp.Enhance(shipped["culture_layer"]), per_culture=1, progress=False)
+    assert effect.accuracy["enhanced"].estimate >= 80 > 20 >= effect.accuracy["baseline"].estimate
+    assert effect.noun_fidelity["enhanced"].estimate >= 90
+    with pytest.raises(interp.InterpError, match="learn from the train split"):
+        interp.enhance(model, bench, interp.Enhance(shipped["culture_layer"]), split="train")

@@ -4,10 +4,12 @@ import json
 import re
 import subprocess
 import sys
+from base64 import b64decode
 from datetime import UTC, datetime
 from html import unescape
 from html.parser import HTMLParser
 from importlib import resources
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ import pytest
 from fontTools.ttLib import TTFont
 from PIL import Image
 
-from interp import pocket
+from interp import out_of_domain, pocket
 from interp.errors import InterpError
-from interp.report import Grid, GridRow, Results, captions, figure, figures, html, save, write_report
+from interp.report import Grid, GridRow, Results, captions, faces, figure, figures, html, save, write_report
 from interp.report.results import (
     Ablate,
     Contrast,
@@ -40,7 +42,7 @@ from interp.report.results import (
     indices,
     overlap,
 )
-from interp.report.style import Drawing
+from interp.report.style import Drawing, render
 from interp.report.text import interval, number, points, probability
 from interp.store import Manifest
 from interp.types import Arm, Effect, Interval, LayerScores, Neurons, NeuronSet, SaeRef, Site
@@ -598,6 +600,17 @@ def test_values_show_themselves(scores: LayerScores, neurons: Neurons, masking: 
             show(3.5)
 
 
+def test_a_notebook_gets_the_small_picture_whatever_pyplot_registers(scores: LayerScores, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append((data, raw)))
+    drawing = figure(scores)
+    drawing._ipython_display_()
+    [(data, raw)] = shown
+    assert raw and b64decode(data["image/png"]) == drawing._repr_png_()
+    with Image.open(BytesIO(drawing._repr_png_())) as small, Image.open(BytesIO(render(drawing, "png"))) as whole:
+        assert small.mode == "P" and small.width == pytest.approx(whole.width * 90 / 200, abs=1)
+
+
 # ---------------------------------------------------------------------------------------------------------- the page
 
 
@@ -726,6 +739,7 @@ def test_shipped_fonts_have_every_letter_of_the_captions():
         if row["language"] in letters:
             letters[row["language"]] |= {ord(c) for c in row["culture_style"] + row["noun_only"] if not c.isascii()}
     for language, wanted in letters.items():
+        wanted |= {ord(c) for prompt in out_of_domain.prompts(language) for c in prompt.text if ord(c) > 0x2FF}
         assert wanted <= TTFont(folder / f"{language}.woff").getBestCmap().keys()
 
 
@@ -735,6 +749,16 @@ def test_the_page_carries_the_fonts_of_its_languages_alone(report: Path):
     carried = set(re.findall(r"\.prompt:lang\((\w+)\)", page))
     assert carried == shown & {"ar", "ja", "ko", "th", "zh"} != set()
     assert page.count("@font-face") == len(carried)
+    for font in re.findall(r"data:font/woff;base64,([A-Za-z0-9+/=]+)", page):
+        assert len(TTFont(BytesIO(b64decode(font))).getBestCmap()) < 60, "cut down to what is on the page"
+
+
+def test_a_font_is_cut_to_its_text_and_keeps_how_letters_join():
+    [font] = re.findall(r"base64,([A-Za-z0-9+/=]+)", faces.css({"ar": "رسم: فيل"}))
+    cut = TTFont(BytesIO(b64decode(font)))
+    assert {ord(c) for c in "رسمفيل"} <= cut.getBestCmap().keys() <= {ord(c) for c in "رسم: فيل"}
+    assert {"init", "medi", "fina"} <= {r.FeatureTag for r in cut["GSUB"].table.FeatureList.FeatureRecord}
+    assert faces.css({"tr": "resim", "und": "x"}) == ""
 
 
 def test_another_model_is_not_called_an_organism(

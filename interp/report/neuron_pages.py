@@ -10,17 +10,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from PIL import Image
 
 from interp.errors import InterpError
 from interp.report import faces
 from interp.report.grids import Grid, GridRow, Picture
-from interp.report.pictures import inline
+from interp.report.pictures import inline_picture
 from interp.report.text import MISSING, listed, number
 from interp.store import atomic_write_text
 from interp.types import Neurons
@@ -229,14 +227,8 @@ def loudest(caption: Caption) -> str:
     return max(fired, key=lambda piece: piece.activation).text.strip() if fired else ""
 
 
-def _picture(picture: Picture, side: int | None = None) -> str:
-    """A data address of a picture, at its own size or shrunk."""
-    buffer, image = BytesIO(), Image.fromarray(picture)
-    most = side or 256
-    if max(image.size) > most:
-        image.thumbnail((most, most), Image.Resampling.LANCZOS)
-    image.save(buffer, format="WEBP", quality=QUALITY, method=6)
-    return inline(buffer.getvalue(), "webp")
+def _picture(picture: Picture, side: int = 256) -> str:
+    return inline_picture(picture, side, QUALITY)
 
 
 def _styles(profiles: Mapping[int, Profile], pictures: Mapping[int, Shots]) -> str:

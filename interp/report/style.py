@@ -1,5 +1,6 @@
 """One look for every figure: colour-blind safe, legible at column width, the same file on every machine."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from functools import wraps
 from io import BytesIO
@@ -16,7 +17,7 @@ from interp.report.pictures import in_palette
 from interp.store import atomic_write_bytes
 
 P = ParamSpec("P")
-NOTEBOOK_DPI: Final = 110
+NOTEBOOK_DPI: Final = 90
 WIDTH: Final = 7.2
 """Width of a figure in inches: the text column of a page."""
 INK, MUTED, HAIR = "#222222", "#5F5F5F", "#D4D4D4"
@@ -68,6 +69,13 @@ class Drawing(Figure):
 
     def _repr_png_(self) -> bytes:
         return in_palette(render(self, "png", NOTEBOOK_DPI))
+
+    def _ipython_display_(self) -> None:
+        # goes before the formatter that pyplot registers for figures, which would draw it larger and in all colours
+        from IPython.display import display
+
+        data = b64encode(self._repr_png_()).decode("ascii")
+        display({"image/png": data, "text/plain": repr(self)}, raw=True)
 
 
 _CONTROLS: Final = {"random": "^", "moved to": "v", "trained at": "D", "shuffled": "X"}
