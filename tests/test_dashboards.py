@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import interp
-from interp import dashboards, generation, neuron_pictures, pocket
+from interp import dashboards, generation, neuron_pictures, pocket, reporting
 from interp.arms import seed_of
 from interp.errors import InterpError
 from interp.interventions import Mask, Steer
 from interp.report.neuron_pages import SHADES, Caption, Histogram, Piece, columns, shade, share, write_pages
+from interp.study import Study
 
 CULTURES = ("Arab", "Germany", "Japan", "Thailand")
 TOP = 5
@@ -144,6 +145,15 @@ def test_pieces_lose_neither_text_nor_the_largest_code(text, drawn):
     assert "".join(p.text for p in cut) == text
     if any(text[start:end].strip() for start, end in spans):
         assert max(p.activation for p in cut if p.activation >= 0) == max(value for *_, value in ordered)
+
+
+def test_a_study_writes_the_pages_of_its_neurons(found, tmp_path):
+    study = Study.named(found.model, found.bench, "quick", progress=False)
+    # what a study finds for itself, found already
+    study.__dict__.update(neurons=found.neurons, dictionary=found.sae)
+    index = reporting.write_neuron_pages(study, tmp_path / "neurons")
+    held = {i for chosen in found.neurons.sets.values() for i in chosen.indices}
+    assert {p.name for p in index.parent.glob("*.html")} == {"index.html", *(f"{i}.html" for i in held)}
 
 
 def test_pictures_are_those_of_one_latent_masked_or_added(found):

@@ -34,6 +34,16 @@ def _folder(path, bench, level, per_sample=1, skip=0):
     return path
 
 
+def test_a_judge_may_name_a_culture_that_the_benchmark_has_not(small_bench, tmp_path):
+    knows_more = PixelJudge(["Atlantis", *small_bench.cultures, UNRECOGNISABLE])
+    folder = _folder(tmp_path / "grey", small_bench, 0)
+    found = evaluation.measure(folder, small_bench, [CultureVqa(knows_more)], progress=False)
+    assert found.labels == (*small_bench.cultures, "Atlantis", UNRECOGNISABLE)
+    [answers], [confusion] = found.answers.values(), found.confusion.values()
+    assert confusion[:, found.labels.index("Atlantis")].sum() == answers.count("Atlantis") > 0
+    assert confusion.sum() == len(answers)
+
+
 def test_a_folder_is_measured_against_its_samples(small_bench, judge, tmp_path):
     folder = _folder(tmp_path / "grey", small_bench, 100, per_sample=2, skip=20)
     found = evaluation.measure(folder, small_bench, [Mean(), judge], progress=False)

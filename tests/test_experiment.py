@@ -62,6 +62,7 @@ def test_effect_is_what_a_loop_says(tiny_neurons, options):
     change = effect.arms["amplified"].culture_hit - effect.arms["baseline"].culture_hit
     assert effect.difference["amplified"].estimate == pytest.approx(change.mean())
     assert len(effect.set_shift["random"]) == 3
+    assert effect.settings["random_sets"] == 2, "a culture has two samples, so two of its three sets are dealt out"
     assert 0 < effect.p_vs_control <= 1
 
 

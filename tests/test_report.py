@@ -770,6 +770,9 @@ def test_another_model_is_not_called_an_organism(
     })  # fmt: skip
     page = write_report(bare, {}, scores, neurons, tmp_path).read_text(encoding="utf-8")
     assert "model organism" not in page
+    assert "neurons/index.html" not in page
+    linked = write_report(bare, {}, scores, neurons, tmp_path / "linked", neuron_pages=True)
+    assert 'href="neurons/index.html"' in linked.read_text(encoding="utf-8")
     assert "some/&lt;model&gt;" in page
     assert "no record of the judge" in page
     assert "uncommitted" not in page

@@ -28,7 +28,7 @@ def quick():
 def out(quick, tmp_path_factory):
     """A quick report."""
     folder = tmp_path_factory.mktemp("report") / "pocket"
-    reporting.report(quick, folder, "interp report --size quick")
+    reporting.report(quick, folder, "interp report --size quick", neuron_pages=False)
     return folder
 
 
@@ -50,9 +50,12 @@ def test_the_quick_report_shows_the_method_at_work(out):
         "noun only",
         "woken",
         "random woken",
+        "enhanced",
     }
     assert measured["diversity"]["woken"].estimate > 0
-    assert set(found.held_out) == {"with modifier", "noun only", "woken"}
+    assert set(found.held_out) == {"with modifier", "noun only", "woken", "enhanced"}
+    assert found.enhance.arms["enhanced"].estimate >= 80
+    assert abs(found.enhance.difference["moved to layer 6"].estimate) <= 10
     assert [v for v in found.variants if v.literal] and [v for v in found.variants if v.recipe]
     assert found.manifest.model_digest == interp.load("pocket").digest
     assert found.neurons.keys() == set(interp.benchmark("pocket").cultures)
@@ -110,8 +113,12 @@ def test_exhibits_say_what_the_report_says(paper_folder, out):
     assert numbers["table2"]["pocket, woken"]["lpips-alex"]["estimate"] == measures["lpips-alex"]["woken"].estimate
 
 
+def _csv(path):
+    return list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+
+
 def test_tables_hold_the_papers_numbers_beside_ours(paper_folder):
-    rows = list(csv.reader((paper_folder / "table3.csv").open(encoding="utf-8")))
+    rows = _csv(paper_folder / "table3.csv")
     assert rows[0] == ["", "CultureVQA (%)", "difference (points)", "paper, AltDiffusion", "paper, PEA-Diffusion"]
     assert {row[0]: row[3:] for row in rows[1:] if row[3] != "–"} == {
         "noun only": ["23.05", "21.65"],
@@ -120,7 +127,7 @@ def test_tables_hold_the_papers_numbers_beside_ours(paper_folder):
         "random enhanced": ["21.04", "22.34"],
         "trained enhancer": ["32.66", "36.63"],
     }
-    masked = list(csv.reader((paper_folder / "table1.csv").open(encoding="utf-8")))
+    masked = _csv(paper_folder / "table1.csv")
     assert [row[3:] for row in masked[1:]] == [["35.62", "44.54"], ["7.65", "12.04"], ["33.04", "42.45"]]
     assert "44.39" in json.loads((paper_folder / "table5.json").read_text())["note"]
 
