@@ -38,7 +38,7 @@ def masking(request: Request, names: tuple[str, ...]) -> Exhibit:
     )
     data = {"accuracy": numbers(arms), "difference": numbers(moved), "p_vs_control": effect.p_vs_control}
     table = _beside(names, study, arms, moved)
-    title = "masking the neurons takes the culture away"
+    title = "culture-style prompts with the neurons masked"
     drawn = {"": _drawn(arms, {label.get(a, a): by for a, by in effect.per_culture.items()}, "Culture-style prompts")}
     return Exhibit(names, title, text, (table,), drawn, note=note(names), data=data)
 
