@@ -97,7 +97,7 @@ def sweep(request: Request, names: tuple[str, ...]) -> Exhibit:
     )
     if swept.intervention != "amplify":
         given = {**study.options(study.sizes.sweep), "split": TRAIN}
-        lambdas = tuple(float(s) for s in range(9))
+        lambdas = (0.0, 6.0, 7.0, 8.0) if study.sizes.brief else tuple(float(s) for s in range(9))
         literal = experiment.sweep(study.neurons, lambdas, "amplify", "topk", **given)
         relu = experiment.sweep(study.neurons, lambdas, "amplify", "relu", **given)
         for end, found, codes in (("amplify", literal, "Top-K codes"), ("amplify-relu", relu, "codes without Top-K")):

@@ -23,6 +23,7 @@ from interp.report.tables import record as record_table
 from interp.store import Manifest, atomic_write_bytes, atomic_write_text
 
 PAGE = "exhibits.html"
+KINDS = ("png", "pdf")
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,21 @@ def write_exhibits(exhibits: Sequence[Exhibit], manifest: Manifest, out: Path) -
     Returns:
         The path of the page.
     """
+    plots = []
     for exhibit in exhibits:
         drawn = {**exhibit.figures, **{name: figures.grid(grid, native=True) for name, grid in exhibit.grids.items()}}
+        rendered = {end: {kind: render(figure, kind) for kind in KINDS} for end, figure in drawn.items()}
         for name in exhibit.names:
-            _write_files(exhibit, drawn, manifest, out / name)
-    atomic_write_text(out / PAGE, _page(exhibits, manifest))
+            _write_files(exhibit, rendered, manifest, out / name)
+        plots.append([rendered[end]["png"] for end in exhibit.figures])
+    atomic_write_text(out / PAGE, _page(exhibits, plots, manifest))
     return out / PAGE
 
 
-def _write_files(exhibit: Exhibit, drawn: Mapping[str, Figure], manifest: Manifest, stem: Path) -> None:
-    for end, figure in drawn.items():
-        for kind in ("png", "pdf"):
-            atomic_write_bytes(stem.with_name(f"{stem.name}{'-' * bool(end)}{end}.{kind}"), render(figure, kind))
+def _write_files(exhibit: Exhibit, rendered: Mapping[str, Mapping[str, bytes]], manifest: Manifest, stem: Path) -> None:
+    for end, by_kind in rendered.items():
+        for kind, data in by_kind.items():
+            atomic_write_bytes(stem.with_name(f"{stem.name}{'-' * bool(end)}{end}.{kind}"), data)
     for number, table in enumerate(exhibit.tables, start=1):
         end = f"-{number}" if len(exhibit.tables) > 1 else ""
         atomic_write_text(stem.with_name(f"{stem.name}{end}.csv"), as_csv(table))
@@ -94,7 +98,7 @@ def as_csv(table: Table) -> str:
     return out.getvalue()
 
 
-def _page(exhibits: Sequence[Exhibit], manifest: Manifest) -> str:
+def _page(exhibits: Sequence[Exhibit], plots: Sequence[Sequence[bytes]], manifest: Manifest) -> str:
     folder = files("interp.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(folder.joinpath("exhibits.html.j2").read_text(encoding="utf-8"))
@@ -102,11 +106,11 @@ def _page(exhibits: Sequence[Exhibit], manifest: Manifest) -> str:
     shown = [
         {
             "exhibit": e,
-            "plots": [inline_plot(render(figure, "png")) for figure in e.figures.values()],
+            "plots": [inline_plot(png) for png in drawn],
             "widths": [f"{figure.get_figwidth():.2f}" for figure in e.figures.values()],
             "galleries": [{"title": grid.title, "html": gallery(grid)} for grid in e.grids.values()],
         }
-        for e in exhibits
+        for e, drawn in zip(exhibits, plots, strict=True)
     ]
     record = manifest.model_dump(mode="json", exclude={"certificate"})
     return template.render(
