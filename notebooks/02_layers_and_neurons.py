@@ -140,11 +140,11 @@ pd.DataFrame(rows).T.rename_axis("CultureVQA after the swap, %")
 
 # %% [markdown]
 # The two disagree on this model, and it is worth seeing why. Swapping a single layer's attention output (`z`) hardly
-# removes anything before the last layers, also where ΔCA is largest: the modifier's own tokens already carry the culture
-# in the residual stream from the embedding on, and every later layer reads them again. Swapping the modifier's residual stream
-# takes the culture away. ΔCA measures a route, and on this model the route is not a bottleneck. So the recipe of the
-# pocket model names the residual stream, at a layer where an edit of all tokens works; on another model look at both
-# curves before you choose.
+# removes anything before the last layers, also where ΔCA is largest: the modifier's own tokens already carry the
+# culture in the residual stream from the embedding on, and every later layer reads them again. Swapping the modifier's
+# residual stream takes the culture away. ΔCA measures a route, and on this model the route is not a bottleneck. So the
+# recipe of the pocket model names the residual stream, at a layer where an edit of all tokens works; on another model
+# look at both curves before you choose.
 #
 # ## Features at one site
 # The same trace reads the residual stream. `interp.Site` names a place; here the recipe's.
