@@ -36,6 +36,7 @@ Loss = Literal["pixel", "latent", "noise", "perceptual"]
 LOSSES = ("pixel", "latent", "noise", "perceptual")
 STATE = "training.safetensors"
 BEGUN = "training.json"
+CARD = "README.md"
 RANDOM_LAYER, SHUFFLED = "random_layer", "shuffled"
 """The controls that are trained beside the enhancer at the culture layer."""
 
@@ -321,13 +322,38 @@ class _Run:
             benchmark_digest=self.bench.digest,
             device=str(self.model.device),
         )
-        store.write_manifest(self.folder, started.model_copy(update={"wall_seconds": round(seconds, 1)}))
+        manifest = started.model_copy(update={"wall_seconds": round(seconds, 1)})
+        store.write_manifest(self.folder, manifest)
+        store.atomic_write_text(
+            self.folder / CARD, card(manifest, self.settings, self.model.name, self.bench.name, losses)
+        )
         curve = [float(np.mean(part)) for part in np.array_split(losses, min(50, len(losses)))]
         store.atomic_write_json(self.folder / "losses.json", {"mean_by_part": curve, "steps": len(losses)})
         ref = enhancer.write(self.folder, self.net, self.site, self.model.encoder_digest)
         for name in (BEGUN, STATE):
             (self.folder / name).unlink(missing_ok=True)
         return ref
+
+
+def card(manifest: store.Manifest, how: EnhancerSettings, model: str, bench: str, losses: Sequence[float]) -> str:
+    """README.md of an enhancer: what it is, what it learnt from, how to use it."""
+    shuffled = how.references == "shuffled"
+    towards = "pictures of other cultures (a control)" if shuffled else "each prompt's own reference picture"
+    last = losses[-max(1, len(losses) // 10) :]
+    return f"""# Layer enhancer
+
+h̃ = h + g(W₂ σ(W₁ h)) at `{manifest.config["site"]}` of `{model}`, bottleneck {how.width}; everything else is untouched.
+
+Trained on the noun-only prompts of the train split of `{bench}` towards {towards}: {how.steps:,} steps of
+{how.batch}, AdamW at {how.rate:g}, loss `{how.loss}`, seed {how.seed}. Mean loss of the
+last tenth: {np.mean(last):.4g}. It fits this model alone (digest {(manifest.model_digest or "")[:12]}).
+
+    step = interp.Enhance("<this folder>")
+    interp.enhance(model, bench, step)  # measured on the test split
+
+Meant for research on what a text encoder knows. It moves pictures towards those of its train split, stereotypes
+included, and says nothing about cultures that are not in it. `manifest.json` says how it was made.
+"""
 
 
 def _supported(model: Adapter) -> DiffusersAdapter:

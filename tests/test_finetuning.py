@@ -208,6 +208,9 @@ def test_an_enhancer_and_its_controls_are_trained_alike(tiny_model, small_bench,
     assert trained_on["random_layer"] == trained_on["culture_layer"]
     assert trained_on["shuffled"] == {**trained_on["culture_layer"], "references": "shuffled"}
     assert len({ref.digest for ref in made.values()}) == 3
+    cards = {n: (tmp_path / n / "README.md").read_text(encoding="utf-8") for n in made}
+    assert "`text_encoder.1.resid`" in cards["culture_layer"] and "6 steps of" in cards["culture_layer"]
+    assert {n for n, text in cards.items() if "pictures of other cultures" in text} == {"shuffled"}
     drawn = {finetuning.another_layer(1, 2, seed) for seed in range(20)}
     assert drawn == {0, 2}
     with pytest.raises(InterpError, match="the only one that reaches the image"):
