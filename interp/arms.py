@@ -152,7 +152,7 @@ class Stage:
 
     def _keys(self, part: Conditioned, seeds: Sequence[int], samples: Sequence[Sample]) -> dict[str, str]:
         """Of the judge and of each metric that has a digest: all that decides what it says of a batch of pictures."""
-        said = f"{self.model.digest}/{self.steps}/{self.guidance}/{list(seeds)}".encode()
+        said = f"{self.model.model_digest}/{self.steps}/{self.guidance}/{list(seeds)}".encode()
         drawn = sha256_tensors({"said": said} | part.arrays())
         judge = getattr(self.judge, "digest", None)
         keys = {JUDGE: f"{drawn}/{judge}/{[s.id for s in samples]}"} if judge else {}

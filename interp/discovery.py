@@ -166,7 +166,7 @@ def train_saes(
         found.values,
         settings or sae.SaeSettings(),
         folder or store.cache_dir() / "saes" / f"{Path(model.name).name}-{model.encoder_digest[:8]}",
-        model_digest=model.encoder_digest,
+        encoder_digest=model.encoder_digest,
         model_name=model.name,
         groups=found.prompt,
         weights=weights,

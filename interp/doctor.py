@@ -37,7 +37,7 @@ def lines(model: str | None = None, load: bool = True, **options: Any) -> list[s
     out += estimate(model, **options)
     if load:
         loaded = workspace.load(model, **options)
-        out += [repr(loaded), f"digest {loaded.digest}"]
+        out += [repr(loaded), f"model_digest {loaded.model_digest}"]
         out += [f"check {name}: {value:.3g}" for name, value in loaded.certificate.items()]
     return out
 

@@ -66,7 +66,7 @@ def draw(
         make = trials.maker(**chosen)
         plans = [Plan.of(make(neurons[s.culture])) for s in samples]
     said = {
-        "model": model.digest, "benchmark": bench.digest, "prompts": prompts, "pictures": pictures, "seed": seed,
+        "model": model.model_digest, "benchmark": bench.digest, "prompts": prompts, "pictures": pictures, "seed": seed,
         "steps": steps, "guidance": guidance, "plans": store.sha256_bytes("".join(map(repr, plans)).encode()),
     }  # fmt: skip
     journal = store.Journal(out / "drawn.jsonl", said)

@@ -51,19 +51,19 @@ class EnhancerRef:
     digest: str
     """SHA-256 over the weights."""
     site: Site
-    model_digest: str
+    encoder_digest: str
     """SHA-256 over the text encoders' weights that it was trained beside."""
     d_model: int
     width: int
 
 
-def write(folder: Path, net: EnhancerNet, site: Site, model_digest: str) -> EnhancerRef:
+def write(folder: Path, net: EnhancerNet, site: Site, encoder_digest: str) -> EnhancerRef:
     """Write weights and configuration into a folder that exists; its card and manifest are the trainer's."""
     d_model, width = net.down.in_features, net.down.out_features
     state = {k: v.detach().float().cpu().contiguous() for k, v in net.state_dict().items()}
     store.atomic_write_bytes(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
     digest = store.sha256_file(folder / WEIGHTS)
-    ref = EnhancerRef(str(folder), digest, site, model_digest, d_model, width)
+    ref = EnhancerRef(str(folder), digest, site, encoder_digest, d_model, width)
     record = {k: v for k, v in asdict(ref).items() if k != "path"}
     store.atomic_write_json(folder / CONFIG, record)
     return ref
@@ -79,7 +79,7 @@ def read(folder: str | Path) -> EnhancerRef:
     if not (folder / CONFIG).is_file():
         raise InterpError(f"no enhancer at {folder}: {CONFIG} is missing; train one with interp.train_enhancer")
     record = files.read_json(folder / CONFIG, "train it again")
-    missing = [f for f in ("digest", "site", "model_digest", "d_model", "width") if f not in record]
+    missing = [f for f in ("digest", "site", "encoder_digest", "d_model", "width") if f not in record]
     if missing:
         raise InterpError(f"{folder / CONFIG}: {', '.join(missing)} missing; it is no enhancer's")
     ref = EnhancerRef(**{**record, "path": str(folder), "site": Site(**record["site"])})
@@ -114,10 +114,10 @@ def _resolved(ref: EnhancerRef) -> EnhancerNet:
     return net.requires_grad_(False).eval()
 
 
-def check_model(ref: EnhancerRef, model_digest: str) -> None:
+def check_model(ref: EnhancerRef, encoder_digest: str) -> None:
     """Refuse an enhancer on a model that it was not trained for.
 
     Raises:
         InterpError: the digests differ.
     """
-    sae.check_model(ref, model_digest, "enhancer was trained", "train_enhancer")
+    sae.check_model(ref, encoder_digest, "enhancer was trained", "train_enhancer")

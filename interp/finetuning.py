@@ -112,7 +112,7 @@ def train_enhancer(
     if site not in ("resid", "z"):
         raise InterpError(f"site {site!r} cannot be edited; an enhancer sits on resid or z")
     samples = bench.samples("train")
-    known = {"settings": asdict(chosen), "site": str(at), "model": model.digest, "benchmark": bench.digest}
+    known = {"settings": asdict(chosen), "site": str(at), "model": model.model_digest, "benchmark": bench.digest}
     name = store.sha256_bytes(repr(sorted(known.items())).encode())[:12]
     folder = folder or store.cache_dir() / "enhancers" / name
     run = _Run(model, bench, samples, at, chosen, folder, known)
@@ -318,7 +318,7 @@ class _Run:
             "interp.train_enhancer",
             config=self.known,
             seeds={"training": self.settings.seed},
-            model_digest=self.model.digest,
+            model_digest=self.model.model_digest,
             benchmark_digest=self.bench.digest,
             device=str(self.model.device),
         )

@@ -222,7 +222,7 @@ class Plan(_Composable):
     def __repr__(self) -> str:
         return " + ".join(map(repr, self.steps)) or "Plan()"
 
-    def edits(self, model_digest: str) -> dict[Site, Edit]:
+    def edits(self, encoder_digest: str) -> dict[Site, Edit]:
         """What `capture.forward` applies, by site.
 
         Raises:
@@ -230,7 +230,7 @@ class Plan(_Composable):
         """
         at: dict[Site, list[Intervention]] = {}
         for step in self.steps:
-            step.check(model_digest)
+            step.check(encoder_digest)
             at.setdefault(step.site, []).append(step)
         return {site: _chain(steps) for site, steps in at.items()}
 

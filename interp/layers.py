@@ -85,7 +85,7 @@ def scores(
         peak=int(np.argmax(curve.mean)),
         direction="noun→modifier" if model.spec(encoder).causal else "modifier→noun",
         n_pairs=len(pairs),
-        model_digest=model.digest,
+        model_digest=model.model_digest,
     )
 
 

@@ -51,7 +51,7 @@ def begun(study: Study, command: str) -> store.Manifest:
         command,
         config={"sizes": asdict(study.sizes), "recipe": dict(study.model.recipe)},
         seeds={"images": study.seed},
-        model_digest=study.model.digest,
+        model_digest=study.model.model_digest,
         benchmark_digest=study.bench.digest,
         device=str(study.model.device),
         certificate=dict(study.model.certificate),

@@ -53,7 +53,7 @@ def reproduce(
         command,
         config=config,
         seeds={"images": study.seed},
-        model_digest=study.model.digest,
+        model_digest=study.model.model_digest,
         benchmark_digest=study.bench.digest,
         device=str(study.model.device),
     )

@@ -216,27 +216,27 @@ class MadeFor(Protocol):
         ...
 
     @property
-    def model_digest(self) -> str:
+    def encoder_digest(self) -> str:
         """SHA-256 over the text encoders' weights."""
         ...
 
 
-def check_model(ref: MadeFor, model_digest: str, what: str = "SAE was made", tool: str = "train_sae") -> None:
+def check_model(ref: MadeFor, encoder_digest: str, what: str = "SAE was made", tool: str = "train_sae") -> None:
     """Refuse something on a model that it was not made for.
 
     Args:
         ref: of an SAE, or of something else whose name and tool are given for the error.
-        model_digest: of the model.
+        encoder_digest: of the model.
         what: was made.
         tool: makes one.
 
     Raises:
         InterpError: the digests differ.
     """
-    if ref.model_digest != model_digest:
+    if ref.encoder_digest != encoder_digest:
         raise InterpError(
-            f"this {what} for another model: {ref.path} is for {ref.model_digest[:12]}, "
-            f"the model is {model_digest[:12]}; train one with {tool}"
+            f"this {what} for another model: {ref.path} is for {ref.encoder_digest[:12]}, "
+            f"the model is {encoder_digest[:12]}; train one with {tool}"
         )
 
 
@@ -325,7 +325,7 @@ def as_sae_lens(sae: LoadedSae, model_name: str) -> "TopKSAE":
     from sae_lens import TopKSAE, TopKSAEConfig
     from sae_lens.saes.sae import SAEMetadata
 
-    metadata = SAEMetadata(model_name=model_name, hook_name=str(sae.ref.site), model_digest=sae.ref.model_digest)
+    metadata = SAEMetadata(model_name=model_name, hook_name=str(sae.ref.site), encoder_digest=sae.ref.encoder_digest)
     cfg = TopKSAEConfig(
         d_in=sae.ref.d_in, d_sae=sae.ref.d_sae, k=sae.k, rescale_acts_by_decoder_norm=sae.rescale, metadata=metadata,
     )  # fmt: skip
@@ -400,7 +400,7 @@ class _Trainer:
         self.silent = state["silent"].to(self.silent.device)
 
     @torch.no_grad()
-    def folded(self, path: Path, site: Site, model_digest: str) -> LoadedSae:
+    def folded(self, path: Path, site: Site, encoder_digest: str) -> LoadedSae:
         """The SAE on raw features, decoder rows of norm 1; codes and reconstructions as in training, in raw units.
 
         With x' = (x − mean)·s and row norms n of W_dec: W_enc ← W_enc·n, b_enc ← b_enc·n/s, W_dec ← W_dec/n,
@@ -408,7 +408,7 @@ class _Trainer:
         """
         w_enc, b_enc, w_dec, b_dec = (getattr(self.sae, name).detach().cpu() for name in _NAMES)
         norm = w_dec.norm(dim=-1).clamp(min=1e-8)
-        ref = SaeRef(str(path), "", site, model_digest, self.sae.cfg.d_in, self.sae.cfg.d_sae, self.settings.k)
+        ref = SaeRef(str(path), "", site, encoder_digest, self.sae.cfg.d_in, self.sae.cfg.d_sae, self.settings.k)
         sae = LoadedSae(
             W_enc=w_enc * norm, b_enc=b_enc * norm / self.factor, W_dec=w_dec / norm[:, None],
             b_dec=b_dec / self.factor + self.mean, k=self.settings.k, rescale=False, ref=ref,
@@ -456,7 +456,7 @@ def train(
     settings: SaeSettings,
     folder: str | Path,
     *,
-    model_digest: str,
+    encoder_digest: str,
     model_name: str = "",
     groups: Int[Tensor, " token"] | None = None,
     device: str = "cpu",
@@ -475,7 +475,7 @@ def train(
         activations: features of the same tokens at each site.
         settings: how to train.
         folder: `saes/<model>`.
-        model_digest: of the model the features are from; the SAE is refused on any other.
+        encoder_digest: of the model the features are from; the SAE is refused on any other.
         model_name: for sae_lens' metadata.
         groups: the prompt each token is from, so that held-out tokens come from held-out prompts; None: by token.
         device: where to train; the features may stay elsewhere.
@@ -496,7 +496,7 @@ def train(
     state = _fit(trainers, activations, train_rows, settings, checkpoint, checkpoint_seconds, progress)
     made = {}
     for site, trainer in trainers.items():
-        sae = trainer.folded(Path(folder) / folder_name(site), site, model_digest)
+        sae = trainer.folded(Path(folder) / folder_name(site), site, encoder_digest)
         extra = {"trained_tokens": len(train_rows), "log": state["log"][str(site)]}
         extra["run"] = _finished(run, sae.ref, settings, state["seconds"])
         made[site] = _finish(sae, activations[site][held_rows], extra, model_name, weights)
@@ -506,7 +506,7 @@ def train(
 
 def _finished(run: Manifest, ref: SaeRef, settings: SaeSettings, seconds: float) -> dict[str, Any]:
     """The run's manifest; its wall time counts all parts of an interrupted run."""
-    fields = {"model_digest": ref.model_digest, "sae_digest": ref.digest, "seeds": {"sae": settings.seed}}
+    fields = {"encoder_digest": ref.encoder_digest, "sae_digest": ref.digest, "seeds": {"sae": settings.seed}}
     return run.model_copy(update={**fields, "wall_seconds": round(seconds, 1)}).model_dump(mode="json")
 
 

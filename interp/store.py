@@ -61,6 +61,9 @@ class Manifest(BaseModel):
     dirty: bool | None
     """Whether the checkout differed from the commit, `reports/` aside; None outside a repository."""
     model_digest: str | None = None
+    """SHA-256 over all weights of the model."""
+    encoder_digest: str | None = None
+    """SHA-256 over its text encoders' weights."""
     benchmark_digest: str | None = None
     sae_digest: str | None = None
     device: str = ""

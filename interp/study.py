@@ -176,7 +176,7 @@ class Study:
         for folder in (workspace.SHIPPED / Path(self.model.name).name, self.kept):
             if (folder / sae.folder_name(site) / "cfg.json").is_file():
                 loaded = sae.load(folder / sae.folder_name(site))
-                if loaded.ref.model_digest == self.model.encoder_digest and loaded.ref.site == site:
+                if loaded.ref.encoder_digest == self.model.encoder_digest and loaded.ref.site == site:
                     return loaded
         return None
 
@@ -229,7 +229,7 @@ class Study:
     def enhancers(self) -> dict[str, Enhance]:
         """The enhancer and its controls by the arm's name: shipped, or trained now if `training`."""
         shipped = workspace.shipped_enhancers(self.model.name)
-        refs = {name: ref for name, ref in shipped.items() if ref.model_digest == self.model.encoder_digest}
+        refs = {name: ref for name, ref in shipped.items() if ref.encoder_digest == self.model.encoder_digest}
         if not refs and self.training:
             site = self.site
             refs = finetuning.train_enhancers(

@@ -142,7 +142,7 @@ class SaeRef:
     digest: str
     """SHA-256 over the weights."""
     site: Site
-    model_digest: str
+    encoder_digest: str
     """SHA-256 over the text encoders' weights: an SAE fits every model with this encoder."""
     d_in: int
     d_sae: int

@@ -94,7 +94,7 @@ def manifest(command: str, model: Adapter, bench: Benchmark) -> store.Manifest:
     """The manifest of a stage on a model and a benchmark."""
     return store.new_manifest(
         command,
-        model_digest=model.digest,
+        model_digest=model.model_digest,
         benchmark_digest=bench.digest,
         device=str(model.device),
         certificate=dict(model.certificate),

@@ -66,7 +66,7 @@ def benchmark(source: str | Path = "pocket") -> Benchmark:
 
 def model_of(neurons: Neurons, model: Adapter | None) -> Adapter:
     """The model that the neurons are of: the one given, one in memory, or loaded by its name."""
-    digest = neurons.sae.model_digest
+    digest = neurons.sae.encoder_digest
     found = model or _loaded.get(digest) or load(str(neurons.settings["model"]))
     sae.check_model(neurons.sae, found.encoder_digest)
     return found
@@ -88,7 +88,7 @@ def refuse_test(split: str) -> None:
 
 
 def arm_cache(model: Adapter) -> Path:
-    folder = store.cache_dir() / "arms" / model.digest[:12]
+    folder = store.cache_dir() / "arms" / model.model_digest[:12]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -94,7 +94,7 @@ def replaced(sae):
     """The SAE as if of a model with other weights."""
     from dataclasses import replace
 
-    return replace(sae, ref=replace(sae.ref, model_digest="0" * 64))
+    return replace(sae, ref=replace(sae.ref, encoder_digest="0" * 64))
 
 
 @pytest.mark.parametrize("name", ["pea-diffusion:nowhere", "pea-diffusion:", "show-o2:nowhere", "no-such:thing"])

@@ -43,7 +43,7 @@ def test_the_shipped_sae_fits_the_model_and_loads_in_sae_lens(model):
     from sae_lens import SAE
 
     layer = model.recipe["layer"]
-    assert interp.load_sae("pocket", layer).ref.model_digest == model.encoder_digest
+    assert interp.load_sae("pocket", layer).ref.encoder_digest == model.encoder_digest
     figures = json.loads((workspace.SHIPPED / "pocket" / f"layer_{layer:02d}" / "manifest.json").read_text())
     assert figures["measured"]["explained_variance"] > 0.8
     plain = SAE.load_from_disk(str(workspace.SHIPPED / "pocket" / f"layer_{layer:02d}"))
@@ -66,7 +66,7 @@ def test_the_shipped_enhancer_wakes_and_its_controls_are_alike(model, bench):
     shipped = workspace.shipped_enhancers("pocket")
     assert set(shipped) == {"culture_layer", "random_layer", "shuffled"}
     assert interp.load_enhancer("pocket") == shipped["culture_layer"]
-    assert {ref.model_digest for ref in shipped.values()} == {model.encoder_digest}
+    assert {ref.encoder_digest for ref in shipped.values()} == {model.encoder_digest}
     assert shipped["culture_layer"].site.layer == model.recipe["layer"] != shipped["random_layer"].site.layer
     manifests = {n: json.loads((Path(ref.path) / "manifest.json").read_text()) for n, ref in shipped.items()}
     assert {m["config"]["benchmark"] for m in manifests.values()} == {bench.digest}

@@ -52,7 +52,7 @@ def random_sae(path: Path, rescale: bool = False, d_sae: int = 48, k: int = 5) -
 
 
 def train(folder: Path, settings: SaeSettings = TINY, **more) -> LoadedSae:
-    return sae.train({RESID: planted(400)}, settings, folder, model_digest=MODEL, **more)[RESID]
+    return sae.train({RESID: planted(400)}, settings, folder, encoder_digest=MODEL, **more)[RESID]
 
 
 def manifest(made: LoadedSae) -> dict:
@@ -269,7 +269,7 @@ def recovered(tmp_path_factory: pytest.TempPathFactory) -> dict[Site, LoadedSae]
     settings = SaeSettings(steps=700, batch=256, d_sae=32, k=2, lr=3e-3, dead_steps=20)
     features = {RESID: planted(4000), Z: planted(4000, scale=30)}
     return sae.train(
-        features, settings, tmp_path_factory.mktemp("saes") / "tiny", model_digest=MODEL, model_name="tiny"
+        features, settings, tmp_path_factory.mktemp("saes") / "tiny", encoder_digest=MODEL, model_name="tiny"
     )
 
 
@@ -376,7 +376,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, stop: int
 ):
     features, settings = {RESID: planted(400), Z: planted(400, 9)}, replace(TINY, k=1, dead_steps=1)
-    whole = sae.train(features, settings, tmp_path / "whole", model_digest=MODEL)
+    whole = sae.train(features, settings, tmp_path / "whole", encoder_digest=MODEL)
     write, calls = sae._write_checkpoint, []
 
     def write_then_die(*args):
@@ -387,10 +387,10 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
 
     monkeypatch.setattr(sae, "_write_checkpoint", write_then_die)
     with pytest.raises(KeyboardInterrupt):
-        sae.train(features, settings, tmp_path / "cut", model_digest=MODEL, checkpoint_seconds=0.0)
+        sae.train(features, settings, tmp_path / "cut", encoder_digest=MODEL, checkpoint_seconds=0.0)
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["checkpoints"]
     with caplog.at_level("INFO"):
-        resumed = sae.train(features, settings, tmp_path / "cut", model_digest=MODEL)
+        resumed = sae.train(features, settings, tmp_path / "cut", encoder_digest=MODEL)
     assert f"going on from step {stop}" in caplog.text
     for site in features:
         assert resumed[site].ref.digest == whole[site].ref.digest
@@ -423,7 +423,7 @@ def test_the_seed_alone_decides_the_weights(tmp_path: Path):
 
 def test_several_layers_train_as_each_would_alone(tmp_path: Path):
     alone = train(tmp_path / "alone")
-    both = sae.train({Z: planted(400, 9), RESID: planted(400)}, TINY, tmp_path / "both", model_digest=MODEL)
+    both = sae.train({Z: planted(400, 9), RESID: planted(400)}, TINY, tmp_path / "both", encoder_digest=MODEL)
     assert both[RESID].ref.digest == alone.ref.digest
 
 
@@ -459,7 +459,7 @@ def test_held_out_tokens_come_from_held_out_prompts():
 )
 def test_training_refuses_what_it_cannot_do(tmp_path: Path, features, settings: SaeSettings, message: str):
     with pytest.raises(InterpError, match=message):
-        sae.train(features, settings, tmp_path, model_digest=MODEL)
+        sae.train(features, settings, tmp_path, encoder_digest=MODEL)
     assert not list(tmp_path.iterdir())
 
 

@@ -57,7 +57,7 @@ def test_the_quick_report_shows_the_method_at_work(out):
     assert found.enhance.arms["enhanced"].estimate >= 80
     assert abs(found.enhance.difference["moved to layer 6"].estimate) <= 10
     assert [v for v in found.variants if v.literal] and [v for v in found.variants if v.recipe]
-    assert found.manifest.model_digest == interp.load("pocket").digest
+    assert found.manifest.model_digest == interp.load("pocket").model_digest
     assert found.neurons.keys() == set(interp.benchmark("pocket").cultures)
 
 

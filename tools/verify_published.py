@@ -41,7 +41,7 @@ class Result:
     model: str
     passed: bool
     error: str = ""
-    digest: str = ""
+    model_digest: str = ""
     encoder_digest: str = ""
     placement: str = ""
     seconds_to_load: float = 0.0
@@ -63,7 +63,7 @@ def verify(name: str, out: Path, device: str | None, size: int | None, steps: in
     return Result(
         name,
         passed=True,
-        digest=model.digest,
+        model_digest=model.model_digest,
         encoder_digest=model.encoder_digest,
         placement=str(getattr(model, "placement", "")),
         seconds_to_load=round(loaded - start, 1),
@@ -83,7 +83,7 @@ def table(results: list[Result]) -> str:
         worst = f"{max(compared):.2g}" if compared else "–"
         said = "yes" if r.passed else f"no: {r.error}"
         rows.append(
-            f"| {r.model} | {said} | {len(r.certificate)} | {worst} | {r.digest[:16]} | {r.encoder_digest[:16]} |"
+            f"| {r.model} | {said} | {len(r.certificate)} | {worst} | {r.model_digest[:16]} | {r.encoder_digest[:16]} |"
         )
     return "\n".join(rows) + "\n"
 

@@ -140,8 +140,8 @@ class Adapter(ABC):
 
     name: str
     """As the user asked for it."""
-    digest: str
-    """SHA-256 over all weights."""
+    model_digest: str
+    """SHA-256 over all weights: what the pictures are bound to."""
     encoder_digest: str
     """SHA-256 over the text encoders' weights: what SAEs and neurons are bound to. They fit every model with these
     encoders, whatever its denoiser (the paper's Q8)."""

@@ -65,7 +65,7 @@ class DiffusersAdapter(Adapter):
         self.certificate: Mapping[str, float] = {}
         self.placement, self.images_at_once = placement, placement.images_at_once
         used = [n for n, part in pipeline.components.items() if isinstance(part, torch.nn.Module)]
-        self.digest, self.encoder_digest = request.digests or (
+        self.model_digest, self.encoder_digest = request.digests or (
             files.digest(request.folder, used),
             files.digest(request.folder, list(self.encoders)),
         )

@@ -49,7 +49,7 @@ class ShowO2(Adapter):
         self.device = torch.device(device)
         # its weights are the other environment's; what is known of them is their name and the versions that run them
         said = {"checkpoint": settings.checkpoint, "model": process.model, "versions": dict(process.versions)}
-        self.digest = store.sha256_bytes(json.dumps(said, sort_keys=True).encode())
+        self.model_digest = store.sha256_bytes(json.dumps(said, sort_keys=True).encode())
         self.encoder_digest = ""
 
     def condition(self, states: Mapping[str, States], tokens: Mapping[str, Tokens]) -> Conditioning:

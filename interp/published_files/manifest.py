@@ -39,7 +39,7 @@ class Part(BaseModel):
     """Right below the root."""
     kind: Kind
     site: Where
-    model_digest: str
+    encoder_digest: str
     """SHA-256 over the text encoders' weights that it was made for."""
     digest: str | None
     """SHA-256 over the weights, as its reference gives it; of neurons, the digest of their SAE."""

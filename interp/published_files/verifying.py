@@ -113,7 +113,7 @@ def _check_part(root: Path, part: Part, manifest: Published) -> None:
     """Refuse a part that cannot be read, is another one than the manifest says, or behaves otherwise."""
     try:
         found: Any = _read_part(root / part.folder, part.kind)
-        if (found.digest, found.site, found.model_digest) != (part.digest, part.site.site(), part.model_digest):
+        if (found.digest, found.site, found.encoder_digest) != (part.digest, part.site.site(), part.encoder_digest):
             raise InterpError(f"{root / part.folder}: holds another {part.kind} than {MANIFEST} says; load it anew")
         if part.kind != "neurons":
             check_golden(root, part)

@@ -48,7 +48,7 @@ def sums(root: Path) -> dict[str, str]:
 
 
 def _write_saes(saes: Sequence[LoadedSae], root: Path, model_name: str | None) -> tuple[list[Part], list[str | None]]:
-    if len({one.ref.model_digest for one in saes}) != 1:
+    if len({one.ref.encoder_digest for one in saes}) != 1:
         raise InterpError(f"asked to publish {len(saes)} SAEs; give at least one, all of one model")
     if len({one.ref.site for one in saes}) != len(saes):
         raise InterpError(f"asked to publish several SAEs of one site ({', '.join(str(s.ref.site) for s in saes)})")
@@ -95,7 +95,7 @@ def _plain(name: str | None) -> str | None:
 def _part(kind: Kind, folder: Path, ref: Any, site: Site, run: Mapping[str, Any], details: dict[str, Any]) -> Part:
     return Part(
         folder=folder.name, kind=kind, site=Where(layer=site.layer, kind=site.kind, encoder=site.encoder),
-        model_digest=ref.model_digest, digest=ref.digest, benchmark_digest=run.get("benchmark_digest"),
+        encoder_digest=ref.encoder_digest, digest=ref.digest, benchmark_digest=run.get("benchmark_digest"),
         made=run.get("started"), details=details,
     )  # fmt: skip
 
