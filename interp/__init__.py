@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from interp.interventions import Plan as Plan
     from interp.interventions import Steer as Steer
     from interp.neurons import Rule as Rule
-    from interp.published_files import load_neurons as load_neurons
     from interp.publishing import publish as publish
     from interp.sae import SaeSettings as SaeSettings
     from interp.types import Comparison as Comparison
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from interp.workspace import benchmark as benchmark
     from interp.workspace import load as load
     from interp.workspace import load_enhancer as load_enhancer
+    from interp.workspace import load_neurons as load_neurons
     from interp.workspace import load_sae as load_sae
 
 __version__ = "0.1.0"
@@ -83,11 +83,10 @@ _HOME = {
     "generation": ("edited", "encode", "generate"),
     "interventions": ("Amplify", "Enhance", "Mask", "Plan", "Steer"),
     "neurons": ("Rule",),
-    "published_files": ("load_neurons",),
     "publishing": ("publish",),
     "sae": ("SaeSettings",),
     "types": ("Comparison", "Effect", "LayerScores", "Measured", "NeuronSet", "Neurons", "Site"),
-    "workspace": ("benchmark", "load", "load_enhancer", "load_sae"),
+    "workspace": ("benchmark", "load", "load_enhancer", "load_neurons", "load_sae"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted([*_WHERE, "__version__"])

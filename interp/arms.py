@@ -4,13 +4,14 @@ All arms of an experiment share prompts and seeds; the seed of a sample follows 
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from interp import capture, generation, stats
@@ -19,8 +20,9 @@ from interp.errors import InterpError
 from interp.interventions import Plan
 from interp.metrics import registry
 from interp.metrics.base import Metric, Picture
-from interp.metrics.judges.base import Judge, hits
+from interp.metrics.judges.base import Judge, OneByOne, hear, hits
 from interp.metrics.judges.pocket import load_judge
+from interp.metrics.measured import is_paid
 from interp.models.base import Adapter, Conditioned
 from interp.store import Journal, sha256_bytes, sha256_tensors
 from interp.types import Arm, Interval, Sample
@@ -28,15 +30,19 @@ from interp.types import Arm, Interval, Sample
 JUDGE = "judge"
 
 
-def default_judge(bench: Benchmark) -> Judge:
+def default_judge(bench: Benchmark, device: str | torch.device | None = None) -> Judge:
     """The judge of a benchmark.
 
+    Args:
+        bench: the benchmark.
+        device: where it looks at pictures, such as the model's; None for what is there.
+
     Raises:
-        InterpError: none ships for it.
+        InterpError: none ships for it, or the device is not there.
     """
     if not registry.is_pocket(bench):
         raise InterpError(f"no judge ships for benchmark {bench.name!r}: pass judge=, such as one of interp.metrics")
-    return load_judge()
+    return load_judge(device=device)
 
 
 def seed_of(sample: str, seed: int = 0) -> int:
@@ -48,6 +54,11 @@ def texts(samples: Sequence[Sample], kind: str) -> list[str]:
     """Prompts of samples: `cult`, `noun` (native) or `cult_en`, `noun_en`."""
     pair, side = ("english" if kind.endswith("_en") else "native"), kind.removesuffix("_en")
     return [getattr(getattr(s, pair), side).text for s in samples]
+
+
+def _is_answer(value: Any) -> bool:
+    """Whether the judge's pair, or a score, is one; what is none is asked for again in the next run."""
+    return bool(value[0]) if isinstance(value, list) else not np.isnan(value)
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ class Stage:
     """Sampler steps; None for the model's."""
     guidance: float | None = None
     cache: Path | None = None
-    """Folder of finished batches; None to keep nothing."""
+    """Folder of finished batches, and of single answers where each is paid for; None to keep nothing."""
     progress: bool = True
     metrics: tuple[Metric, ...] = ()
     """What else every picture is measured by."""
@@ -121,17 +132,35 @@ class Stage:
         for rows in capture.batches(len(self.samples), self.model.images_at_once, label, self.progress):
             part, seeds = conditioning.rows(rows), self.seeds[rows.start : rows.stop]
             samples = self.samples[rows.start : rows.stop]
-            keys = self._keys(part, seeds, samples)
-            known = {
-                n: self._journal.done(keys[n]) if self._journal is not None and n in keys else None for n in self._asked
-            }
+            units = self._units(part, seeds, samples)
+            known = {name: self._known(units.get(name, [])) for name in self._asked}
             if missing := [name for name, value in known.items() if value is None]:
                 pictures = list(self.model.images(part, seeds, self.steps, self.guidance))
-                known |= {name: self._ask(name, pictures, samples) for name in missing}
-                if self._journal is not None:
-                    self._journal.record_all({keys[n]: known[n] for n in missing if n in keys})
+                # what is free first: a server may end the run
+                for name in sorted(missing, key=lambda name: name in self._paid):
+                    known[name] = self._ask(name, pictures, samples, units.get(name, []))
             out.append(known)
         return out
+
+    def _units(self, part: Conditioned, seeds: Sequence[int], samples: Sequence[Sample]) -> dict[str, list[str]]:
+        """Keys of what is recorded of a batch: of each picture by itself where it is paid for, else of all at once."""
+        whole = self._keys(part, seeds, samples)
+        units = {name: [key] for name, key in whole.items()}
+        if paid := [name for name in whole if name in self._paid]:
+            one = [self._keys(part.rows([n]), [seeds[n]], [samples[n]]) for n in range(len(samples))]
+            units |= {name: [keys[name] for keys in one] for name in paid}
+        return units
+
+    def _known(self, keys: Sequence[str]) -> list[Any] | None:
+        """What the journal says of a batch; None unless it says all."""
+        found = [self._journal.done(key) if self._journal is not None else None for key in keys]
+        return None if not found or None in found else [value for unit in found for value in unit]
+
+    @cached_property
+    def _paid(self) -> frozenset[str]:
+        """Which of what is asked is paid for by the picture."""
+        paid = {m.name for m in self.metrics if is_paid(m)}
+        return frozenset(paid | {JUDGE} if isinstance(self.judge, OneByOne) else paid)
 
     @property
     def _asked(self) -> list[str]:
@@ -141,18 +170,47 @@ class Stage:
     def _journal(self) -> Journal | None:
         return Journal(self.cache / "arms.jsonl") if self.cache else None
 
-    def _ask(self, name: str, pictures: list[Picture], samples: Sequence[Sample]) -> list[Any]:
-        """What the judge, or a metric, says of a batch."""
+    def _ask(self, name: str, pictures: Sequence[Picture], samples: Sequence[Sample], keys: Sequence[str]) -> list[Any]:
+        """What the judge, or a metric, says of a batch, recorded as it comes.
+
+        Args:
+            name: of the metric, or `JUDGE`.
+            pictures: of the batch.
+            samples: of the batch.
+            keys: of its units, in their order; empty where nothing is recorded.
+        """
+        by_picture = name in self._paid and len(keys) == len(pictures)
+        done = [self._journal.done(k) if self._journal is not None and by_picture else None for k in keys]
+        out: dict[int, Any] = {n: unit[0] for n, unit in enumerate(done) if unit is not None}
+        rows = [n for n in range(len(pictures)) if n not in out]
+        for part in self._said(name, [pictures[n] for n in rows], [samples[n] for n in rows]):
+            new = {rows[at]: value for at, value in part.items()}
+            out |= new
+            if self._journal is None or not keys:
+                continue
+            units = (
+                {keys[n]: [v] for n, v in new.items() if _is_answer(v)} if by_picture else {keys[0]: list(new.values())}
+            )
+            self._journal.record_all(units)
+        return [out[n] for n in range(len(pictures))]
+
+    def _said(self, name: str, pictures: Sequence[Picture], samples: Sequence[Sample]) -> Iterator[dict[int, Any]]:
+        """What the judge, or a metric, says of pictures by their position, in the parts in which it comes."""
         if name == JUDGE:
-            verdicts = self.judge(pictures, [s.id for s in samples])
-            nouns = verdicts.noun or [""] * len(pictures)
-            return [list(pair) for pair in zip(verdicts.culture, nouns, strict=True)]
+            for rows, verdicts in hear(self.judge, pictures, [s.id for s in samples]):
+                nouns = verdicts.noun or [""] * len(rows)
+                yield {at: list(pair) for at, *pair in zip(rows, verdicts.culture, nouns, strict=True)}
+            return
         metric = next(m for m in self.metrics if m.name == name)
-        return metric.measure(pictures, list(samples)).values.tolist()
+        if is_paid(metric):
+            for rows, scores in metric.each(pictures, samples):
+                yield dict(zip(rows, scores.values.tolist(), strict=True))
+        else:
+            yield dict(enumerate(metric.measure(pictures, samples).values.tolist()))
 
     def _keys(self, part: Conditioned, seeds: Sequence[int], samples: Sequence[Sample]) -> dict[str, str]:
         """Of the judge and of each metric that has a digest: all that decides what it says of a batch of pictures."""
-        said = f"{self.model.model_digest}/{self.steps}/{self.guidance}/{list(seeds)}".encode()
+        said = f"{self.model.identity}/{self.steps}/{self.guidance}/{list(seeds)}".encode()
         drawn = sha256_tensors({"said": said} | part.arrays())
         judge = getattr(self.judge, "digest", None)
         keys = {JUDGE: f"{drawn}/{judge}/{[s.id for s in samples]}"} if judge else {}

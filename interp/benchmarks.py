@@ -7,6 +7,7 @@ into the cache on first use. Start with `load`.
 import hashlib
 import html
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +21,22 @@ from tqdm.auto import tqdm
 
 from interp import pictures, pocket, store, tables
 from interp.errors import InterpError
-from interp.schema import SPLITS, Card, Finding, Row, SplitRule, check_rows, digest_rows, read_card, refuse
-from interp.splits import group, in_rounds, leaks, near_leaks
+from interp.schema import (
+    SPLITS,
+    Card,
+    Digested,
+    Finding,
+    Row,
+    SplitRule,
+    card_of,
+    check_rows,
+    digest_card,
+    digest_rows,
+    read_card,
+    refuse,
+    shown,
+)
+from interp.splits import check_seed, group, in_rounds, leaks, near_leaks
 from interp.splits import split as split
 from interp.types import Prompt, PromptPair, Sample
 
@@ -112,13 +127,14 @@ class Benchmark:
         as possible. A larger subset of the same seed contains the smaller one.
 
         Raises:
-            InterpError: if the split is unknown or a culture of it has fewer samples.
+            InterpError: if the split is unknown, a culture of it has fewer samples, or the seed is none.
         """
+        check_seed(seed)
         chosen: set[str] = set()
         for culture, samples in group(self.samples(split), lambda s: s.culture).items():
             if not 0 < per_culture <= len(samples):
                 raise InterpError(
-                    f"{per_culture} samples a culture asked of split {split!r}; {culture} has {len(samples)}; "
+                    f"{shown(per_culture)} samples a culture asked of split {split!r}; {culture} has {len(samples)}; "
                     f"ask for 1 to {len(samples)}"
                 )
             chosen |= {s.id for s in in_rounds(samples, seed)[:per_culture]}
@@ -234,6 +250,7 @@ def write(
             picture.
     """
     tables.kind_of(Path(f"{tables.STEM}.{table}"))
+    meta = card_of(meta.model_dump() | {"digests": {}}, f"benchmark {shown(meta.name)}")
     checked = check_rows(rows, meta, tables.STEM)
     refuse(checked.findings, f"benchmark {meta.name}")
     with store.atomic_folder(Path(folder)) as part:
@@ -245,10 +262,12 @@ def _fill(folder: Path, rows: Sequence[Row], meta: Card, place: Place, table: st
     pixels: dict[str, str] = {}
     for row in tqdm(rows, desc=f"benchmark {meta.name}", unit="picture"):
         if row.image not in pixels:
+            pictures.check_inside(folder / row.image, folder)
             pixels[row.image] = _placed(row, folder / row.image, place)
     digests = {"samples": digest_rows(rows), "images": _digest_images(pixels)}
     tables.write(folder / f"{tables.STEM}.{table}", rows)
     card = meta.model_copy(update={"digests": digests})
+    card = card.model_copy(update={"digests": {**digests, "card": digest_card(card)}})
     store.atomic_write_text(folder / CARD, card.model_dump_json(indent=1) + "\n")
 
 
@@ -274,6 +293,8 @@ class _Content:
 def _read(folder: Path, warn: bool = False) -> _Content:
     """Read and check card, table and the presence of the pictures."""
     card, findings = read_card(folder / CARD)
+    if card:
+        findings += _differs("card", digest_card(card), card)
     try:
         table = tables.find(folder)
         values = tables.read(table)
@@ -282,7 +303,7 @@ def _read(folder: Path, warn: bool = False) -> _Content:
     checked = check_rows(values, card, table.name, warn)
     findings += checked.findings
     for number, row in zip(checked.numbers, checked.rows, strict=True):
-        if not (folder / row.image).is_file():
+        if not os.path.isfile(folder / row.image):  # Path.is_file raises for what it may not look at
             findings.append(Finding(table.name, number, "image", f"{row.image} is missing"))
     digest = digest_rows(checked.rows)
     if card and len(checked.rows) == len(values):
@@ -290,11 +311,14 @@ def _read(folder: Path, warn: bool = False) -> _Content:
     return _Content(card, table.name, checked.rows, digest, tuple(findings))
 
 
-def _differs(part: str, found: str, card: Card) -> list[Finding]:
-    """A finding if rows or pictures are not those that the card was written for."""
+def _differs(part: Digested, found: str, card: Card) -> list[Finding]:
+    """A finding if rows or pictures are not those that the card was written for, or the card is another."""
     recorded = card.digests.get(part, found)
-    advice = f"restore them, or, if the change is meant, remove digests.{part}"
-    message = f"the {part} were changed: their digest is {found}, recorded is {recorded}; {advice}"
+    what = "the card was" if part == "card" else f"the {part} were"
+    # the card's digest is over those of rows and pictures, so it goes with them
+    removed = "digests.card" if part == "card" else f"digests.{part} and digests.card"
+    advice = f"restore what was there, or, if the change is meant, remove {removed}"
+    message = f"{what} changed: the digest is {found}, recorded is {recorded}; {advice}"
     return [] if found == recorded else [Finding(CARD, None, f"digests.{part}", message)]
 
 

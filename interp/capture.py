@@ -36,7 +36,7 @@ class Forward:
     features: Mapping[Site, Float[Tensor, "prompt token d_model"]]
     """`z` and `resid` as asked, after the edits."""
     attention: Mapping[int, Float[Tensor, "prompt token token"]]
-    """Head-averaged attention Ā(l) (Eq. 1), [query, key]."""
+    """Head-averaged attention Ā(l) (Eq. 1) in float32, [query, key]."""
     edges: Mapping[int, tuple[Tensor, Tensor]]
     """Layer → (pattern by head, values), for `edge` features."""
     states: States | None
@@ -90,7 +90,7 @@ def forward(
             if z_site in reads:
                 features[z_site] = at.z(at.envoy, layer).save()
             if layer in attention:
-                patterns[layer] = at.pattern(at.envoy, layer).mean(1).save()
+                patterns[layer] = at.pattern(at.envoy, layer).float().mean(1).save()
             if layer in plan.edges:
                 edges[layer].append(at.pattern(at.envoy, layer).save())
             if resid_site in edits:
@@ -169,6 +169,9 @@ def condition(
         tokens: of every encoder.
         edits: site → edit.
         gradient: as in `forward`.
+
+    Raises:
+        InterpError: as `forward`; the result holds values that are not finite.
     """
     by_encoder: dict[str, dict[Site, Edit]] = {}
     for site, edit in (edits or {}).items():
@@ -181,7 +184,18 @@ def condition(
         else:
             states[name] = encoder(tokens[name])
     with torch.set_grad_enabled(gradient):
-        return model.condition(states, tokens)
+        return _finite(model, model.condition(states, tokens), bool(edits))
+
+
+def _finite(model: Adapter, given: Conditioning, edited: bool) -> Conditioning:
+    """Refuse numbers that no picture can be drawn from."""
+    if not all(bool(x.isfinite().all()) for x in (given.embeds, given.pooled) if x is not None):
+        weaker = ", or edit less strongly" * edited
+        raise InterpError(
+            f"{model.name}: the conditioning holds values that are not finite in "
+            f"{str(given.embeds.dtype).removeprefix('torch.')}; load the model in bfloat16 or float32{weaker}"
+        )
+    return given
 
 
 def encode(
@@ -280,7 +294,7 @@ def _edge_features(pattern: Tensor, values: Tensor, pairs: Tensor) -> Float[Tens
     heads = pattern.shape[1]
     row, query, key = pairs.T.to(values.device)
     split = values[row, key].unflatten(-1, (heads, -1))
-    return (pattern[row, :, query, key][..., None] * split).flatten(1).float().cpu()
+    return (pattern[row, :, query, key][..., None].float() * split.float()).flatten(1).cpu()
 
 
 @dataclass(frozen=True)

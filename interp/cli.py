@@ -1,30 +1,41 @@
 """`interp <stage>`: thin commands over the public functions; bad input is one line and exit code 2."""
 
-import json
+import math
 import os
 import shlex
 import sys
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
+from typer.exceptions import TyperException
 
-from interp import cli_bench
+from interp import cli_bench, store
 from interp.errors import InterpError
+from interp.store import one_line
 from interp.types import Codes
 
 _placed: dict[str, Any] = {}
 """The options before the command."""
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True, help=__doc__)
 app.add_typer(cli_bench.app, name="bench")
 
 Model = Annotated[str, typer.Option(help="`pocket`, a model folder, a hub id, `pea-diffusion:<folder>`")]
 Encoder = Annotated[str, typer.Option(help="which text encoder, as the pipeline names it")]
 Bench = Annotated[str, typer.Option(help="`pocket`, or a folder in CultureBench format")]
 Out = Annotated[Path, typer.Option(help="folder to write; made if missing")]
-NeuronFolder = Annotated[Path, typer.Option("--neurons", help="folder written by `interp neurons`")]
-PerCulture = Annotated[int | None, typer.Option(help="samples a culture; all of the test split if not given")]
+NeuronFolder = Annotated[Path, typer.Option("--neurons", help="folder written by `interp neurons`, or published")]
+NeuronModel = Annotated[
+    str | None, typer.Option("--model", help="the model to measure on; may be left out for neurons of `pocket`")
+]
+PerCulture = Annotated[int | None, typer.Option(min=1, help="samples a culture; all of the test split if not given")]
+MOST = 2**31 - 1
+"""The largest seed and the largest count."""
+Seed = Annotated[int, typer.Option(min=0, max=MOST, help="of everything random")]
+Steps = Annotated[int | None, typer.Option(min=1, max=MOST, help="of the sampler")]
 
 
 def _known_codes(codes: str) -> str:
@@ -38,18 +49,26 @@ Metrics = Annotated[
     str | None,
     typer.Option(help="with commas, such as culture_vqa:gemini,lpips,clipscore:<folder>; those that ship if not given"),
 ]
-Sets = Annotated[int, typer.Option(help="matched random control sets; 0 for none")]
+Sets = Annotated[int, typer.Option(min=0, max=1000, help="matched random control sets; 0 for none")]
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise InterpError(f"{value!r} is no finite number; give one")
+    return value
 
 
 @app.callback()
 def options(
+    context: typer.Context,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; chosen from what is there if not given")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16")] = None,
     offload: Annotated[str | None, typer.Option(help="none, model or sequential")] = None,
-    image_size: Annotated[int | None, typer.Option(help="side of the pictures in pixels")] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, max=2**15, help="side of the pictures in pixels")] = None,
 ) -> None:
     """Where a model is loaded, and how; before the command: `interp --device cuda report …`."""
     _placed.update(device=device, dtype=dtype, offload=offload, size=image_size)
+    cli_bench.help_alone(context)
 
 
 @app.command()
@@ -59,7 +78,7 @@ def report(
     out: Out = Path("reports/run"),
     size: Annotated[str, typer.Option(help="quick, sample or full: how much of the test split")] = "sample",
     quick: Annotated[bool, typer.Option("--quick", help="the same as --size quick")] = False,
-    seed: int = 0,
+    seed: Seed = 0,
     judge: Annotated[str | None, typer.Option(help="pocket, qwen3-vl:<folder>, gemini, openai:<model>@<url>")] = None,
     neuron_pages: Annotated[bool, typer.Option(help="also a page for every latent; never with --quick")] = True,
 ) -> None:
@@ -68,9 +87,9 @@ def report(
 
     chosen = "quick" if quick else size
     said = _said("report", model=model, bench=bench, size=chosen, seed=seed, judge=judge)
-    typer.echo(
-        reporting.report(_study(model, bench, chosen, judge, seed=seed), out, said, neuron_pages and chosen != "quick")
-    )
+    store.check_run_folder(out, "report")
+    study = _study(model, bench, chosen, judge, seed=seed)
+    typer.echo(reporting.report(study, out, said, neuron_pages and chosen != "quick"))
 
 
 @app.command()
@@ -89,12 +108,13 @@ def reproduce(
     ] = None,
     annotations: Annotated[Path | None, typer.Option(help="people's answers, for Table 4")] = None,
     train: Annotated[bool, typer.Option(help="train an enhancer and its controls where none ships")] = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """The paper's tables and figures on any model, with its numbers beside ours; resumes where it stopped."""
     from interp import reproduction
 
     reproduction.asked_for(names or [])
+    store.check_run_folder(out, "reproduce")
     folders = _folders(systems, 1) if systems else {}
     study = _study(model, bench, size, judge, seed=seed, training=train, also=tuple(_names(metrics) or ()))
     said = _said("reproduce", *(names or []), model=model, bench=bench, size=size, seed=seed, judge=judge)
@@ -106,11 +126,10 @@ def layers(
     model: Model = "pocket", bench: Bench = "pocket", encoder: Encoder = "text_encoder", out: Out = Path("runs/layers")
 ) -> None:
     """ΔCA and the causal scan of every layer."""
-    from interp import discovery, values, workspace
+    from interp import discovery
 
-    loaded, marks = _load(model), workspace.benchmark(bench)
-    found = discovery.find_layers(loaded, marks, encoder=encoder)
-    _write(found, out, values.manifest(_command(), loaded, marks))
+    with _run("layers", out, model, bench) as run:
+        _write(run, discovery.find_layers(run.model, run.bench, encoder=encoder))
 
 
 @app.command()
@@ -120,19 +139,23 @@ def sae(
     bench: Bench = "pocket",
     site: Annotated[str, typer.Option(help="z or resid")] = "resid",
     encoder: Encoder = "text_encoder",
-    steps: int = 2000,
-    k: int = 32,
-    seed: int = 0,
+    steps: Annotated[int, typer.Option(min=1, max=MOST, help="of the training")] = 2000,
+    k: Annotated[int, typer.Option(min=1, max=MOST, help="latents that may fire on a token")] = 32,
+    seed: Seed = 0,
     out: Out = Path("runs/saes"),
 ) -> None:
     """Train Top-K SAEs and store them in SAE-Lens files."""
     from interp import discovery, workspace
+    from interp import sae as saes
     from interp.sae import SaeSettings
+    from interp.types import Site
 
     if site not in ("z", "resid"):
         raise InterpError(f"site {site!r}; an SAE is trained on z or resid")
-    loaded, marks = _load(model), workspace.benchmark(bench)
     settings = SaeSettings(steps=steps, k=k, seed=seed)
+    for number in layer:
+        store.check_replaceable(out / saes.folder_name(Site(number, site, encoder)), saes.OWNED)  # type: ignore[arg-type]
+    loaded, marks = _load(model), workspace.benchmark(bench)
     made = discovery.train_sae(loaded, marks, layer, site, encoder, settings, out)  # type: ignore[arg-type]
     for trained in made.values():
         typer.echo(trained.ref.path)
@@ -150,19 +173,25 @@ def neurons(
     from interp import neurons as neuron
     from interp import sae as saes
 
+    store.check_replaceable(out, neuron.OWNED)
     loaded, marks = _load(model), workspace.benchmark(bench)
+    begun = values.manifest(_command(), "neurons", loaded, marks)
     found = discovery.find_neurons(loaded, saes.load(sae_folder), marks)
     neuron.save(found, out)
-    values.write_manifest(out, values.manifest(_command(), loaded, marks))
+    values.write_manifest(out, begun.model_copy(update={"sae_digest": found.sae.digest}))
     typer.echo(neuron.to_table(found).to_string(index=False))
 
 
 @app.command()
 def ablate(
-    folder: NeuronFolder, out: Out = Path("runs/ablate"), per_culture: PerCulture = None, random_sets: Sets = 20
+    folder: NeuronFolder,
+    model: NeuronModel = None,
+    out: Out = Path("runs/ablate"),
+    per_culture: PerCulture = None,
+    random_sets: Sets = 20,
 ) -> None:
     """Mask the neurons on culture-style prompts."""
-    _effect("ablate", folder, out, per_culture, random_control=random_sets)
+    _effect("ablate", folder, model, out, per_culture, random_control=random_sets)
 
 
 @app.command()
@@ -170,20 +199,25 @@ def amplify(
     folder: NeuronFolder,
     strength: float = 6.0,
     codes: CodesOption = "topk",
+    model: NeuronModel = None,
     out: Out = Path("runs/amplify"),
     per_culture: PerCulture = None,
     random_sets: Sets = 20,
 ) -> None:
     """Amplify the neurons by 1 + strength on noun-only prompts."""
-    _effect("amplify", folder, out, per_culture, strength=strength, codes=codes, random_control=random_sets)
+    _effect("amplify", folder, model, out, per_culture, strength=strength, codes=codes, random_control=random_sets)
 
 
 @app.command()
 def wake(
-    folder: NeuronFolder, out: Out = Path("runs/wake"), per_culture: PerCulture = None, random_sets: Sets = 20
+    folder: NeuronFolder,
+    model: NeuronModel = None,
+    out: Out = Path("runs/wake"),
+    per_culture: PerCulture = None,
+    random_sets: Sets = 20,
 ) -> None:
     """The recipe's intervention on noun-only prompts."""
-    _effect("wake", folder, out, per_culture, random_control=random_sets)
+    _effect("wake", folder, model, out, per_culture, random_control=random_sets)
 
 
 @app.command()
@@ -194,17 +228,15 @@ def sweep(
     codes: CodesOption = "topk",
     split: str = "train",
     per_culture: PerCulture = 8,
+    model: NeuronModel = None,
     out: Out = Path("runs/sweep"),
 ) -> None:
     """CultureVQA over strengths."""
-    from interp import experiment, values
-    from interp import neurons as neuron
+    from interp import experiment
 
-    found = neuron.load(folder)
-    model = _load(str(found.settings["model"]))
-    swept = experiment.sweep(found, strength, intervention, codes, split, per_culture, model=model)  # type: ignore[arg-type]
-    values.write_json(out / "sweep.json", swept)
-    typer.echo(json.dumps(asdict(swept), indent=1))
+    with _run_on("sweep", out, folder, model) as run:
+        given = (strength, intervention, codes, split, per_culture)
+        _write(run, experiment.sweep(run.neurons, *given, model=run.model))  # type: ignore[arg-type]
 
 
 @app.command()
@@ -213,20 +245,17 @@ def steer(
     culture: str,
     prompt: Annotated[list[str], typer.Argument(help="prompts to steer")],
     strength: float | None = None,
+    model: NeuronModel = None,
     out: Out = Path("runs/steer"),
 ) -> None:
     """Draw prompts without and with a culture's neurons."""
-    from PIL import Image
+    from interp import experiment, pictures
 
-    from interp import experiment
-    from interp import neurons as neuron
-
-    found = neuron.load(folder)
-    done = experiment.steer(found, culture, prompt, strength, model=_load(str(found.settings["model"])))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, pictures in (("baseline", done.baseline), (culture.lower(), done.steered)):
-        for number, picture in enumerate(pictures):
-            Image.fromarray(picture).save(out / f"{number:02d}-{name}.png")
+    with _run_on("steer", out, folder, model) as run:
+        done = experiment.steer(run.neurons, culture, prompt, strength, model=run.model)
+        for name, drawn in (("baseline", done.baseline), ("steered", done.steered)):
+            for number, picture in enumerate(drawn):
+                pictures.write(out / f"{number:02d}-{name}.png", picture)
     typer.echo(out)
 
 
@@ -238,18 +267,18 @@ def draw(
     split: str = "test",
     per_culture: PerCulture = None,
     neurons_folder: Annotated[Path | None, typer.Option("--neurons", help="drive these by the model's recipe")] = None,
-    pictures: Annotated[int, typer.Option(help="of each sample")] = 1,
-    steps: Annotated[int | None, typer.Option(help="of the sampler")] = None,
-    guidance: Annotated[float | None, typer.Option(help="1 for none")] = None,
-    seed: int = 0,
+    pictures: Annotated[int, typer.Option(min=1, max=MOST, help="of each sample")] = 1,
+    steps: Steps = None,
+    guidance: Annotated[float | None, typer.Option(min=0, callback=_finite, help="1 for none")] = None,
+    seed: Seed = 0,
     out: Out = Path("runs/pictures"),
 ) -> None:
     """Draw a benchmark's prompts into a folder, as one system of a comparison; resumes where it stopped."""
     from interp import drawing, workspace
-    from interp import neurons as neuron
 
     drawing.check_prompts(prompts)
-    found = neuron.load(neurons_folder) if neurons_folder else None
+    store.check_out(out)
+    found = workspace.load_neurons(neurons_folder) if neurons_folder else None
     given = {"prompts": prompts, "neurons": found, "pictures": pictures, "seed": seed, "steps": steps}
     marks = workspace.benchmark(bench)
     typer.echo(drawing.draw(_load(model), marks, out, split, per_culture, guidance=guidance, **given))
@@ -267,19 +296,21 @@ def measure(
     out: Out = Path("runs/measure"),
 ) -> None:
     """Measure a folder of pictures by CultureVQA, CLIPScore, ImageReward, LPIPS, diversity; no model of ours needed."""
-    from interp import benchmarks, evaluation, store, values
+    from interp import evaluation, values
     from interp.report.figures import confusion, figure
     from interp.report.results import Matrix
     from interp.report.sheet import write_sheet
 
-    marks = benchmarks.load(bench)
     known = values.load(real) if real else None
-    found = evaluation.measure(images, marks, _names(metrics), split, cache=out / "scores.jsonl", real=known)
-    _write(found, out, store.new_manifest(_command(), benchmark_digest=marks.digest))
-    rows = list(dict.fromkeys(found.cultures))
-    at = [found.labels.index(culture) for culture in rows]
-    answers = [confusion(Matrix.of(m[at], rows, found.labels)) for m in found.confusion.values()]
-    typer.echo(write_sheet(out / "measure.html", f"{found.system} on {marks.name}", found, [figure(found), *answers]))
+    with _run("measure", out, None, bench) as run:
+        names, cache = _names(metrics), out / "scores.jsonl"
+        found = evaluation.measure(images, run.bench, names, split, cache=cache, real=known, **_device())
+        _write(run, found)
+        rows = list(dict.fromkeys(found.cultures))
+        at = [found.labels.index(culture) for culture in rows]
+        answers = [confusion(Matrix.of(m[at], rows, found.labels)) for m in found.confusion.values()]
+        heading = f"{found.system} on {run.bench.name}"
+        typer.echo(write_sheet(out / "measure.html", heading, found, [figure(found), *answers]))
 
 
 @app.command()
@@ -294,27 +325,28 @@ def compare(
     out: Out = Path("runs/compare"),
 ) -> None:
     """Several systems side by side on the same samples, with intervals and paired tests (Table 2, Figure 8)."""
-    from interp import benchmarks, evaluation, store
+    from interp import evaluation
     from interp.report.figures import figure
     from interp.report.grids import Grid
     from interp.report.sheet import write_sheet
     from interp.report.style import save
 
-    marks = benchmarks.load(bench)
     folders = _folders(systems)
-    measured = [
-        evaluation.measure(folder, marks, _names(metrics), split, name, cache=out / "scores.jsonl")
-        for name, folder in folders.items()
-    ]
-    found = evaluation.compare(measured, reference)
-    _write(found, out, store.new_manifest(_command(), benchmark_digest=marks.digest))
-    samples, shown = evaluation.pictures(folders, marks, split)
-    title = "The same noun-only prompts, drawn by each system."
-    prompts = [[getattr(s, side).noun.text for s in samples] for side in ("native", "english")]
-    grid = Grid.of(title, shown, prompts[0], [s.language for s in samples], prompts[1])
-    save(figure(grid), out, "pictures")
-    heading = f"{len(systems)} systems on {marks.name}"
-    typer.echo(write_sheet(out / "compare.html", heading, found, [figure(found)], [grid]))
+    with _run("compare", out, None, bench) as run:
+        given = {"cache": out / "scores.jsonl", **_device()}
+        measured = [
+            evaluation.measure(folder, run.bench, _names(metrics), split, name, **given)
+            for name, folder in folders.items()
+        ]
+        found = evaluation.compare(measured, reference)
+        _write(run, found)
+        samples, shown = evaluation.pictures(folders, run.bench, split)
+        title = "The same noun-only prompts, drawn by each system."
+        prompts = [[getattr(s, side).noun.text for s in samples] for side in ("native", "english")]
+        grid = Grid.of(title, shown, prompts[0], [s.language for s in samples], prompts[1])
+        save(figure(grid), out, "pictures")
+        heading = f"{len(systems)} systems on {run.bench.name}"
+        typer.echo(write_sheet(out / "compare.html", heading, found, [figure(found)], [grid]))
 
 
 @app.command()
@@ -398,40 +430,103 @@ def _load(model: str) -> Any:
     return workspace.load(model, **_placed)
 
 
-def _effect(name: str, folder: Path, out: Path, per_culture: int | None, **options: Any) -> None:
-    from interp import experiment, values
-    from interp import neurons as neuron
-
-    found = neuron.load(folder)
-    model = _load(str(found.settings["model"]))
-    effect = getattr(experiment, name)(found, per_culture=per_culture, model=model, **options)
-    _write(effect, out, values.manifest_of(_command(), found))
+def _device() -> dict[str, Any]:
+    """Where judges and metrics compute, if it was said."""
+    return {"device": _placed.get("device")}
 
 
-def _write(value: Any, out: Path, manifest: Any) -> None:
-    """value.json, figure and manifest; then the table on the screen."""
+@dataclass(frozen=True)
+class _Run:
+    """A command while it runs: its folder, and what it works on."""
+
+    out: Path
+    model: Any
+    bench: Any
+    neurons: Any = None
+
+
+@contextmanager
+def _run(stage: str, out: Path, model: str | None, bench: str) -> Iterator[_Run]:
+    """The folder of a stage, refused before anything is loaded, and held while it runs."""
+    from interp import values, workspace
+
+    store.check_run_folder(out, stage)
+    marks = workspace.benchmark(bench)
+    loaded = _load(model) if model is not None else None
+    with store.run_folder(out, values.manifest(_command(), stage, loaded, marks)):
+        yield _Run(out, loaded, marks)
+
+
+@contextmanager
+def _run_on(stage: str, out: Path, folder: Path, model: str | None) -> Iterator[_Run]:
+    """The same for a stage that works on neurons."""
+    from interp import values, workspace
+
+    store.check_run_folder(out, stage)
+    found = workspace.load_neurons(folder)
+    loaded = _model_of(found, model)
+    with store.run_folder(out, values.manifest(_command(), stage, loaded, neurons=found)):
+        yield _Run(out, loaded, None, found)
+
+
+def _model_of(found: Any, model: str | None) -> Any:
+    """The model to measure neurons on: the one named, else theirs if it is the one that ships."""
+    from interp import workspace
+
+    if model is not None:
+        return workspace.model_of(found, _load(model))
+    named = str(found.settings.get("model"))
+    return workspace.model_of(found, _load(named) if named == workspace.SHIPPED_MODEL else None)
+
+
+def _effect(stage: str, folder: Path, model: str | None, out: Path, per_culture: int | None, **options: Any) -> None:
+    from interp import experiment
+
+    with _run_on(stage, out, folder, model) as run:
+        measure = getattr(experiment, stage)
+        _write(run, measure(run.neurons, per_culture=per_culture, model=run.model, **options))
+
+
+def _write(run: _Run, value: Any) -> None:
+    """value.json and figure; then the table on the screen."""
     from interp import values
     from interp.report.figures import figure
     from interp.report.style import save
 
-    values.save(value, out, manifest)
-    save(figure(value), out, "figure")
+    values.write_json(run.out / values.FILE, value)
+    save(figure(value), run.out, "figure")
     typer.echo(repr(value))
 
 
 def _command() -> str:
-    return " ".join(["interp", *sys.argv[1:]])
+    return shlex.join(["interp", *sys.argv[1:]])
+
+
+def _told(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, OSError) and not isinstance(error, InterpError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}"
+    if type(error).__name__ == "OutOfMemoryError":
+        return f"{one_line(error)}; try a smaller --image-size, --dtype bfloat16 or --offload model"
+    return error.format_message() if isinstance(error, TyperException) else str(error)  # type: ignore[attr-defined]
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point: what a user can cause is one line and exit code 2."""
     # its notices of optional packages that the toolkit does not use would stand between the user and the answer
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
-        app()
-    except InterpError as error:
-        typer.echo(f"interp: {' '.join(str(error).split())}", err=True)
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        raise SystemExit(130) from None
+    except (InterpError, TyperException, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError":
+            raise
+        line = " ".join(_told(error).split())
+        typer.echo(f"interp: {line.encode('utf-8', 'backslashreplace').decode()}", err=True)
         raise SystemExit(2) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,19 @@ import typer
 from interp.errors import InterpError
 from interp.schema import SHOWN
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(invoke_without_command=True, help=__doc__)
 
 Folder = Annotated[str, typer.Argument(help="a folder in CultureBench format, or `pocket`")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="of everything random")]
 New = Annotated[Path, typer.Option(help="folder to make; it must not be there yet")]
+
+
+@app.callback()
+def help_alone(context: typer.Context) -> None:
+    """Make, check and describe benchmarks in CultureBench format."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
 
 
 @app.command()
@@ -52,7 +61,7 @@ def split(
     folder: Folder,
     out: New,
     shares: Annotated[str, typer.Option(help="parts of train, test and detection")] = "7:2:1",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Split a benchmark anew, stratified by culture, into a folder of its own."""
     from interp import curation
@@ -85,7 +94,7 @@ def import_(
     ],
     path: Annotated[Path, typer.Argument(help="its file or folder, as downloaded")],
     out: New,
-    seed: Annotated[int, typer.Option(help="of the split into train, test and detection")] = 0,
+    seed: Seed = 0,
     name: Annotated[str | None, typer.Option(help="of the benchmark")] = None,
     licence: Annotated[str | None, typer.Option(help="of the data, where the source does not say")] = None,
     labels: Annotated[str, typer.Option(help="default: the 15 cultures; all: every country is one")] = "default",
@@ -95,7 +104,7 @@ def import_(
     column: Annotated[Pairs, typer.Option(help="OUR COLUMN=SOURCE'S; repeat for several")] = None,
     part: Annotated[str | None, typer.Option(help="which split of a data set with several")] = None,
     annotations: Annotated[Path | None, typer.Option(help="CulturalVQA: the file with the answers")] = None,
-    side: Annotated[int | None, typer.Option(help="longest side of the pictures in pixels")] = None,
+    side: Annotated[int | None, typer.Option(min=1, max=2**15, help="longest side of the pictures in pixels")] = None,
 ) -> None:
     """Bring a published data set into CultureBench format; all of it, or nothing. Nothing is downloaded."""
     from interp import importers
@@ -122,7 +131,7 @@ def reliability(
     split: str = "test",
     answers: Annotated[Path | None, typer.Option(help="answers of people (docs/annotations.md)")] = None,
     questions: Annotated[Path | None, typer.Option(help="write the questions of the four-image task here")] = None,
-    seed: Annotated[int, typer.Option(help="of the four-image task")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """A judge on real pictures: the four-image and the 16-way task, and its agreement with people (Table 4)."""
     import numpy as np

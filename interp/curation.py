@@ -1,6 +1,8 @@
 """Look after a benchmark: count what is in it (Figure 3), split it anew, write its data card."""
 
+import html
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,36 @@ from interp.store import atomic_write_text
 from interp.types import Shown
 
 DATA_CARD = "README.md"
+_JOINERS = "\u200c\u200d"
+"""Invisible, but part of how Persian, Hindi and others are written."""
+
+
+def markdown(text: object) -> str:
+    """A text as Markdown that shows it as it is, in one line: nothing in it is a link, markup, HTML or a heading."""
+    line = re.sub(r"[\\`*_\[\]#|~$]", r"\\\g<0>", html.escape(_line(text), quote=False))
+    # where a line begins, they are items of lists, rules, or underlines of headings
+    return re.sub(r"^(\d+)([.)])(?= |$)", r"\1\\\2", re.sub(r"^[-+=]", r"\\\g<0>", line))
+
+
+def code(text: object) -> str:
+    """A text as code in Markdown, in one line, whatever backticks it holds."""
+    line = _line(text)
+    ticks = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{ticks}{space}{line}{space}{ticks}"
+
+
+def _line(text: object) -> str:
+    """The text without line ends, control characters and marks of direction."""
+    return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in str(text)).split())
+
+
+def quoted(text: object) -> str:
+    """A text as a value of a YAML header: JSON, and what YAML takes for a line's end or refuses, by its number."""
+    parts = json.dumps(str(text), ensure_ascii=False)
+    return "".join(
+        c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 2**16 else f"\\U{ord(c):08x}" for c in parts
+    )
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,14 +165,16 @@ def data_card(folder: str | Path) -> str:
     bench, counted = benchmarks.load(folder), census(folder)
     card, total = bench.card, len(bench.rows)
     languages = sorted({*counted.languages, "en"})
-    header = ["---", f"pretty_name: {json.dumps(card.name, ensure_ascii=False)}",
-              f"license: {json.dumps(card.licence, ensure_ascii=False)}",
-              "language:", *[f"- {n}" for n in languages], "task_categories:", "- text-to-image", "---"]  # fmt: skip
-    rule = f"{card.split.rule} (seed {card.split.seed}); shares " + ", ".join(
+    header = ["---", f"pretty_name: {quoted(card.name)}",
+              f"license: {quoted(card.licence)}",
+              "language:", *[f"- {quoted(n)}" for n in languages],
+              "task_categories:", "- text-to-image", "---"]  # fmt: skip
+    rule = f"{markdown(card.split.rule)} (seed {card.split.seed}); shares " + ", ".join(
         f"{name} {share}" for name, share in card.split.shares.items()
     )
+    title = markdown(f"{card.name} {card.version}")
     sections = {
-        f"# {card.name} {card.version}": f"{total:,} pictures with captions of {len(card.labels)} cultures in "
+        f"# {title}": f"{total:,} pictures with captions of {len(card.labels)} cultures in "
         f"{len(counted.languages)} languages and English, in CultureBench format.",
         "## Samples": _table(
             ["culture", *counted.splits],
@@ -178,9 +212,9 @@ def write_data_card(folder: str | Path) -> Path:
 
 
 def _table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    lines = [[markdown(cell) for cell in line] for line in (head, *rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], ["---"] * len(head), *lines[1:]))
 
 
 def _shares(counted: Mapping[str, int], unnamed: str, total: int) -> str:
-    return "\n".join(f"- {name or unnamed}: {n:,} ({100 * n / total:.0f} %)" for name, n in counted.items())
+    return "\n".join(f"- {markdown(name or unnamed)}: {n:,} ({100 * n / total:.0f} %)" for name, n in counted.items())

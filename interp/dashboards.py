@@ -136,12 +136,13 @@ def _listen(
     model: Adapter, saes: LoadedSae, said: Sequence[str], wanted: Sequence[int], codes: Codes, progress: bool
 ) -> Heard:
     """One pass over the captions."""
-    site, spans, found = saes.ref.site, [], []
+    site, saes, spans, found = saes.ref.site, saes.to(model.device), [], []
     for rows in capture.batches(len(said), capture.rows_at_once(model), "captions", progress):
         batch = model.encoder(site.encoder).tokenise([said[i] for i in rows])
         got = capture.forward(model, batch, reads=[site], encoder=site.encoder, to_end=False)
-        content = (batch.mask.bool() & ~batch.special).cpu()
-        features = got.features[site].float().cpu()[content].to(saes.W_enc.device)
+        content = batch.mask.bool() & ~batch.special
+        features = got.features[site][content].to(saes.W_enc.device)
+        content = content.cpu()
         found.append(_events(saes.encode(features, codes)[:, list(wanted)].cpu(), content, rows.start))
         spans += _spans(batch, content)
     latent, text, token, value = (np.concatenate(part) for part in zip(*found, strict=True))

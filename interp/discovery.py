@@ -169,6 +169,7 @@ def train_saes(
         encoder_digest=model.encoder_digest,
         model_name=model.name,
         groups=found.prompt,
+        device=model.device,
         weights=weights,
         benchmark_digest=bench.digest,
     )
@@ -224,6 +225,7 @@ def find_neurons(
     rule = rule or neuron.Rule(**recipe.get("rule", {}))
     counted_on = tokens or recipe.get("tokens", "content")
     against = control or recipe.get("control", "noun")
+    saes = saes.to(model.device)
     counted: dict[str, dict[str, neuron.WfsAccumulator]] = {"cult": {}, "noun": {}}
     for culture in bench.cultures:
         pairs = bench.pairs(split, language, [culture])
@@ -233,7 +235,7 @@ def find_neurons(
                 prompts += [p.neutral for p in pairs if p.neutral is not None]
             found = capture.features(model, prompts, [saes.ref.site], _counted_tokens(side, counted_on))
             accumulator = neuron.WfsAccumulator(saes.ref.d_sae)
-            accumulator.update(saes.encode(found.values[saes.ref.site], codes))
+            accumulator.update(saes.encode(found.values[saes.ref.site].to(saes.W_enc.device), codes))
             counted[side][culture] = accumulator
     return neuron.build(
         counted["cult"],
@@ -242,6 +244,7 @@ def find_neurons(
         languages=[bench.languages[c] for c in bench.cultures],
         split=split,
         benchmark_digest=bench.digest,
+        model_digest=model.model_digest,
         rule=rule,
         settings={
             "model": model.name,

@@ -1,5 +1,6 @@
 """Draw a benchmark's prompts into a folder, as one system of a comparison; resumes where it stopped."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ def draw(
         progress: show bars.
 
     Raises:
-        InterpError: unknown prompts or split, no picture asked, neurons selected on this split, or the folder holds
-            pictures of another run.
+        InterpError: unknown prompts or split, no picture asked, neurons selected on this split, a picture that would
+            have the name of another sample's, or the folder holds pictures of another run.
     """
     check_prompts(prompts)
     if pictures < 1:
@@ -60,27 +61,37 @@ def draw(
     if neurons is not None and neurons.split == split:
         raise InterpError(f"the neurons were selected on split {split!r}; draw another, such as 'test'")
     samples = (bench if per_culture is None else bench.subset(split, per_culture, 0)).samples(split)
+    folder.check_numbers([s.id for s in samples], [s.id for s in bench.rows], pictures)
     plans = [Plan()] * len(samples)
     chosen = dict(recipe or model.recipe.get("wake", {"intervention": "amplify", "strength": 6, "codes": "topk"}))
     if neurons is not None:
         make = trials.maker(**chosen)
         plans = [Plan.of(make(neurons[s.culture])) for s in samples]
     said = {
-        "model": model.model_digest, "benchmark": bench.digest, "prompts": prompts, "pictures": pictures, "seed": seed,
-        "steps": steps, "guidance": guidance, "plans": store.sha256_bytes("".join(map(repr, plans)).encode()),
+        "model": model.identity, "benchmark": bench.digest, "prompts": prompts, "pictures": pictures, "seed": seed,
+        "steps": steps, "guidance": guidance, "plans": _digest(plans),
     }  # fmt: skip
-    journal = store.Journal(out / "drawn.jsonl", said)
-    conditioning = generation.encode(model, texts(samples, prompts), plans, progress=progress)
-    for number in range(pictures):
-        for rows in capture.batches(len(samples), model.images_at_once, f"{out.name} {number}", progress):
-            todo = [i for i in rows if f"{samples[i].id}/{number}" not in journal]
-            if todo:
-                seeds = [seed_of(samples[i].id, seed + number) for i in todo]
-                drawn = generation.render(model, conditioning.rows(todo), seeds, steps, guidance)
-                for i, picture in zip(todo, drawn, strict=True):
-                    folder.write(out, samples[i].id, picture, number if pictures > 1 else None)
-                journal.record_all({f"{samples[i].id}/{number}": True for i in todo})
+    digests = {"model_digest": model.model_digest, "benchmark_digest": bench.digest, "device": str(model.device)}
+    begun = store.new_manifest("interp draw", stage="draw", config=said, seeds={"images": seed}, **digests)
+    with store.run_folder(out, begun):
+        journal = store.Journal(out / "drawn.jsonl", said)
+        conditioning = generation.encode(model, texts(samples, prompts), plans, progress=progress)
+        for number in range(pictures):
+            for rows in capture.batches(len(samples), model.images_at_once, f"{out.name} {number}", progress):
+                todo = [i for i in rows if f"{samples[i].id}/{number}" not in journal]
+                if todo:
+                    seeds = [seed_of(samples[i].id, seed + number) for i in todo]
+                    drawn = generation.render(model, conditioning.rows(todo), seeds, steps, guidance)
+                    for i, picture in zip(todo, drawn, strict=True):
+                        folder.write(out, samples[i].id, picture, number if pictures > 1 else None)
+                    journal.record_all({f"{samples[i].id}/{number}": True for i in todo})
     return out
+
+
+def _digest(plans: Sequence[Plan]) -> str:
+    """Of all that the plans do: their labels do not tell two sets of one culture apart."""
+    different = {plan: plan.to_json() for plan in dict.fromkeys(plans)}
+    return store.sha256_bytes("\n".join(different[plan] for plan in plans).encode())
 
 
 def check_prompts(prompts: str) -> None:

@@ -12,16 +12,13 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from interp import sae, store
+from interp import sae, store, tensors
 from interp.errors import InterpError
-from interp.models import folder as files
-from interp.types import Site
+from interp.types import RECORD, Site
 
-WEIGHTS, CONFIG = "enhancer.safetensors", "cfg.json"
+WEIGHTS, CONFIG, KIND = "enhancer.safetensors", "cfg.json", "enhancer"
 
 
 class EnhancerNet(nn.Module):
@@ -38,13 +35,20 @@ class EnhancerNet(nn.Module):
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """h̃; bit for bit h while the gain and the shift of g are 0."""
-        return h + self.norm(self.up(nn.functional.gelu(self.down(h.float())))).to(h.dtype)
+        """h̃ in the precision of h; bit for bit h where g is 0."""
+        # in float32, whatever the precision around it: the same in training and in use
+        with torch.autocast(h.device.type, enabled=False):
+            by = self.norm(self.up(nn.functional.gelu(self.down(h.float()))))
+        moved = (h + by).to(h.dtype)
+        # −0.0 + 0.0 is 0.0; but a choice would hide g, which begins at 0, from its gradient
+        return moved if by.requires_grad else torch.where(by != 0, moved, h)
 
 
 @dataclass(frozen=True)
 class EnhancerRef:
     """Which enhancer: enough to find it again and to refuse another."""
+
+    __pydantic_config__ = RECORD
 
     path: str
     """Folder with cfg.json and enhancer.safetensors."""
@@ -61,11 +65,11 @@ def write(folder: Path, net: EnhancerNet, site: Site, encoder_digest: str) -> En
     """Write weights and configuration into a folder that exists; its card and manifest are the trainer's."""
     d_model, width = net.down.in_features, net.down.out_features
     state = {k: v.detach().float().cpu().contiguous() for k, v in net.state_dict().items()}
-    store.atomic_write_bytes(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
+    tensors.write(folder / WEIGHTS, state, {"format": "pt"})
     digest = store.sha256_file(folder / WEIGHTS)
     ref = EnhancerRef(str(folder), digest, site, encoder_digest, d_model, width)
     record = {k: v for k, v in asdict(ref).items() if k != "path"}
-    store.atomic_write_json(folder / CONFIG, record)
+    store.write_sealed(folder / CONFIG, {"kind": KIND, **record})
     return ref
 
 
@@ -73,31 +77,34 @@ def read(folder: str | Path) -> EnhancerRef:
     """The reference of a folder, its weights checked against their digest.
 
     Raises:
-        InterpError: no enhancer there, or its files do not fit each other.
+        InterpError: no enhancer there, its files are damaged, or do not fit each other.
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise InterpError(f"no enhancer at {folder}: {CONFIG} is missing; train one with interp.train_enhancer")
-    record = files.read_json(folder / CONFIG, "train it again")
-    missing = [f for f in ("digest", "site", "encoder_digest", "d_model", "width") if f not in record]
-    if missing:
-        raise InterpError(f"{folder / CONFIG}: {', '.join(missing)} missing; it is no enhancer's")
-    ref = EnhancerRef(**{**record, "path": str(folder), "site": Site(**record["site"])})
+    todo = "restore it or train it again"
+    record = store.read_sealed(folder / CONFIG, todo)
+    if record.pop("kind", None) != KIND:
+        raise InterpError(f"{folder / CONFIG}: is no enhancer's; give an enhancer's folder")
+    ref = store.checked(EnhancerRef, {**record, "path": str(folder)}, str(folder / CONFIG), todo)
+    if min(ref.d_model, ref.width) < 1 or ref.site.layer < 0:
+        sizes = f"{ref.d_model} × {ref.width} at layer {ref.site.layer}"
+        raise InterpError(f"{folder / CONFIG}: an enhancer of {sizes}; there is none of such sizes")
     resolve(ref)
     return ref
 
 
-def resolve(ref: EnhancerRef) -> EnhancerNet:
-    """The module of a reference.
+def resolve(ref: EnhancerRef, device: str | torch.device = "cpu") -> EnhancerNet:
+    """The module of a reference, one a device: it moves there once and is never moved again.
 
     Raises:
         InterpError: the folder is gone, damaged, or holds another enhancer.
     """
-    return _resolved(ref)
+    return _resolved(ref, torch.device(device))
 
 
 @lru_cache(maxsize=16)
-def _resolved(ref: EnhancerRef) -> EnhancerNet:
+def _resolved(ref: EnhancerRef, device: torch.device) -> EnhancerNet:
     path = Path(ref.path) / WEIGHTS
     if not path.is_file():
         raise InterpError(f"no enhancer at {ref.path}: {WEIGHTS} is missing")
@@ -106,12 +113,15 @@ def _resolved(ref: EnhancerRef) -> EnhancerNet:
             f"the enhancer at {ref.path} has changed: asked for digest {ref.digest[:12]}, found {found[:12]}; "
             "restore the old one or load it anew"
         )
+    todo, state = f"its {CONFIG} asks for another", tensors.read(path, "restore it or train it again")
+    shapes = {"down": (ref.width, ref.d_model), "up": (ref.d_model, ref.width), "norm": (ref.d_model,)}
+    named = {f"{name}.weight": shape for name, shape in shapes.items()}
+    named |= {f"{name}.bias": shape[:1] for name, shape in shapes.items()}
+    # before the module is made: sizes that nobody checked could ask for any amount of memory
+    tensors.expect(state, named, path, todo)
     net = EnhancerNet(ref.d_model, ref.width)
-    try:
-        net.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
-        raise InterpError(f"{path} does not fit its {CONFIG}: {str(error).splitlines()[0]}") from error
-    return net.requires_grad_(False).eval()
+    net.load_state_dict(state)
+    return net.requires_grad_(False).eval().to(device)
 
 
 def check_model(ref: EnhancerRef, encoder_digest: str) -> None:

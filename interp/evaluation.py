@@ -46,6 +46,7 @@ def measure(
     cache: Path | None = None,
     real: Measured | None = None,
     progress: bool = True,
+    device: str | None = None,
 ) -> Measured:
     """Measure a folder of pictures; none of our models is needed.
 
@@ -59,6 +60,7 @@ def measure(
         cache: file of finished scores, to resume from.
         real: the benchmark's own pictures measured by the same judges: their errors, to be taken out.
         progress: show a bar.
+        device: where judges and metrics compute; None for what is there.
 
     Returns:
         With intervals over concept × culture clusters within cultures. Of several judges their mean is given, too; a
@@ -67,7 +69,7 @@ def measure(
     Raises:
         InterpError: a picture that is no sample's, an unknown metric, or as a metric raises.
     """
-    chosen = [_knowing(metric, real) for metric in registry.metrics(metrics, bench)]
+    chosen = [_knowing(metric, real) for metric in registry.metrics(metrics, bench, device)]
     shelf = _shelf(images, bench, split)
     name = system or (
         str(images) if images == REFERENCE else Path(images).name if isinstance(images, str | Path) else ""

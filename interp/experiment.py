@@ -18,6 +18,7 @@ from interp.models.base import Adapter
 from interp.report.grids import Grid, GridRow
 from interp.trials import Make, effect_of, effect_over, maker, stage_of, trial
 from interp.types import (
+    RECORD,
     Codes,
     Effect,
     Interval,
@@ -105,6 +106,8 @@ def enhance(
 @dataclass(frozen=True)
 class Sweep(Shown):
     """Dose and response."""
+
+    __pydantic_config__ = RECORD
 
     strengths: tuple[float, ...]
     culture_vqa: tuple[Interval, ...]

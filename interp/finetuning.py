@@ -8,7 +8,7 @@ run that was killed goes on to the same result. Strength and layer are never cho
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from interp import capture, enhancer, store
+from interp import capture, enhancer, store, tensors
 from interp.benchmarks import Benchmark
+from interp.curation import code
 from interp.denoising import predict, schedule_of
 from interp.enhancer import EnhancerNet, EnhancerRef
 from interp.errors import InterpError
@@ -34,9 +34,12 @@ from interp.workspace import CULTURE_LAYER
 
 Loss = Literal["pixel", "latent", "noise", "perceptual"]
 LOSSES = ("pixel", "latent", "noise", "perceptual")
+SCALING = ("scale", "_growth_tracker")
+"""What `GradScaler` changes on the way."""
 STATE = "training.safetensors"
-BEGUN = "training.json"
 CARD = "README.md"
+STAGE = "enhancer"
+_OURS = (STATE, CARD, "losses.json", store.MANIFEST, enhancer.CONFIG, enhancer.WEIGHTS)
 RANDOM_LAYER, SHUFFLED = "random_layer", "shuffled"
 """The controls that are trained beside the enhancer at the culture layer."""
 
@@ -61,7 +64,7 @@ class EnhancerSettings:
     checkpoint: int = 250
     """Steps between checkpoints."""
     mixed: bool = True
-    """Half precision in the frozen parts where the device has it (CUDA)."""
+    """Half precision in frozen parts that are stored in float32, where the device has it (CUDA)."""
     gradient_checkpointing: bool = False
     """Recompute the denoiser's activations in the backward pass, for memory."""
 
@@ -115,8 +118,9 @@ def train_enhancer(
     known = {"settings": asdict(chosen), "site": str(at), "model": model.model_digest, "benchmark": bench.digest}
     name = store.sha256_bytes(repr(sorted(known.items())).encode())[:12]
     folder = folder or store.cache_dir() / "enhancers" / name
-    run = _Run(model, bench, samples, at, chosen, folder, known)
-    return run.go(progress)
+    _check_folder(folder)
+    with store.locked(folder):
+        return _Run(model, bench, samples, at, chosen, folder, known).go(progress)
 
 
 def train_enhancers(
@@ -162,6 +166,13 @@ def another_layer(chosen: int, reach: int, seed: int) -> int:
     return random.Random(seed).choice(others)
 
 
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else than a training of ours."""
+    store.check_out(folder)
+    if folder.is_dir() and (other := store.strangers(folder, _OURS)):
+        raise InterpError(f"{folder} holds {other[0]}, which is no part of an enhancer; name another folder")
+
+
 class _Run:
     """One training run."""
 
@@ -185,12 +196,17 @@ class _Run:
         self.net = EnhancerNet(width, settings.width, settings.seed).to(self.model.device)
         parameters = self.net.parameters()
         self.optimiser = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=settings.weight_decay)
+        self.vae, self.mixed = _steady(self.model.pipeline.vae, self.model.device), _mixed(self.model, settings)
+        passed = {self.mixed, self.model.denoiser.dtype, self.model.encoder(site.encoder).module.dtype}
+        # gradients that pass through float16 would vanish or overflow without a factor that is found on the way
+        self.scaler = torch.amp.GradScaler(self.model.device.type, enabled=torch.float16 in passed)
         self._latents: dict[str, Tensor] = {}
 
     def go(self, progress: bool) -> EnhancerRef:
         """Train to the end and write the result."""
         if (self.folder / enhancer.CONFIG).is_file():
             self._refuse_others(store.read_manifest(self.folder).config)
+            (self.folder / STATE).unlink(missing_ok=True)
             return enhancer.read(self.folder)
         begun, losses = time.time(), self._resume()
         frozen = [self.model.denoiser, self.model.pipeline.vae]
@@ -225,15 +241,31 @@ class _Run:
         noise = torch.randn(clean.shape, generator=draw).to(clean)
         loss = self._loss([self.samples[i] for i in at], [self.shown[i] for i in at], clean, noise, t.to(clean.device))
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.scaler.get_scale() < 1:
+            raise InterpError(
+                f"step {number}: gradients through float16 are not finite at any scale of the loss; load the model in "
+                "bfloat16 or float32"
+            )
         return float(loss.detach())
+
+    def scaling(self) -> dict[str, Tensor]:
+        """What a run that goes on needs to know of the loss's factor; nothing where none is used."""
+        state = self.scaler.state_dict()
+        return {f"scaler.{name}": torch.tensor(state[name]) for name in SCALING if name in state}
+
+    def restore_scaling(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with what `scaling` gave, found among a checkpoint's tensors."""
+        if self.scaler.is_enabled():
+            kept = {name: state[f"scaler.{name}"].item() for name in SCALING}
+            self.scaler.load_state_dict(self.scaler.state_dict() | kept)
 
     def _loss(
         self, prompts: list[Sample], shown: list[Sample], clean: Tensor, noise: Tensor, t: Int[Tensor, "sample"]
     ) -> Float[Tensor, ""]:
-        half = self.settings.mixed and clean.device.type == "cuda"
-        with torch.autocast("cuda", enabled=half):
+        with torch.autocast(clean.device.type, dtype=self.mixed, enabled=self.mixed is not None):
             tokens = capture.tokenise(self.model, [s.native.noun.text for s in prompts])
             given = capture.condition(self.model, tokens, {self.site: lambda h, _: self.net(h)}, gradient=True)
             noisy = self.diffusion.noised(clean, noise, t)
@@ -243,7 +275,8 @@ class _Run:
             found = self.diffusion.clean(predicted, noisy, t)
             if self.settings.loss == "latent":
                 return _mse(found, clean)
-            drawn = self._decode(found)
+        # apart: the autoencoder overflows in float16
+        drawn = self._decode(found)
         wanted = torch.cat([self._pixels(s) for s in shown])
         if self.lpips is not None:
             return self.lpips(drawn.float(), wanted).mean()
@@ -263,16 +296,15 @@ class _Run:
     def _clean(self, sample: Sample) -> Float[Tensor, "1 channel h w"]:
         """Latents x₀ of the reference picture: the mode, so that nothing is drawn."""
         if sample.image not in self._latents:
-            vae = self.model.pipeline.vae
-            found = vae.encode(self._pixels(sample).to(vae.dtype)).latent_dist.mode()
-            self._latents[sample.image] = (found.float() - _shift(vae)) * vae.config.scaling_factor
+            found = self.vae.encode(self._pixels(sample).to(self.vae.dtype)).latent_dist.mode()
+            self._latents[sample.image] = (found.float() - _shift(self.vae)) * self.vae.config.scaling_factor
         return self._latents[sample.image]
 
     def _decode(self, latents: Tensor) -> Float[Tensor, "sample 3 h w"]:
-        vae = self.model.pipeline.vae
-        return vae.decode((latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype), return_dict=False)[
-            0
-        ].float()
+        vae, half = self.vae, torch.bfloat16
+        given = (latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)
+        with torch.autocast(given.device.type, dtype=half, enabled=self.mixed is half):
+            return vae.decode(given, return_dict=False)[0].float()
 
     # --------------------------------------------------------------------------------------------------------- files
 
@@ -283,39 +315,31 @@ class _Run:
 
     def _resume(self) -> list[float]:
         """Losses so far; module and optimiser as they were."""
-        if not (self.folder / BEGUN).is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / STATE).is_file():
             return []
-        state = enhancer.files.read_json(self.folder / BEGUN, "remove the folder to train again")
-        self._refuse_others(state["known"])
-        tensors = load_file(self.folder / STATE)
-        if store.sha256_file(self.folder / STATE) != state["digest"]:
-            raise InterpError(
-                f"{self.folder / STATE} is not the one that {BEGUN} names; remove the folder to train again"
-            )
-        self.net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+        state, record = tensors.read_state(self.folder / STATE, "remove it to train again")
+        self._refuse_others(record["known"])
+        self.net.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
         moments = {
-            n: {k: tensors[f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq")}
+            n: {k: state[f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq")}
             for n in range(len(list(self.net.parameters())))
         }
         packed = self.optimiser.state_dict() | {"state": moments}
         self.optimiser.load_state_dict(packed)
-        return list(state["losses"])
+        return list(record["losses"])
 
     def _keep(self, losses: list[float]) -> None:
-        """Checkpoint: the tensors first, then the file that names them."""
-        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        """Checkpoint: one file, so that a kill leaves the old one or the new one."""
+        state = {f"net.{k}": v for k, v in self.net.state_dict().items()}
         for n, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"{k}.{n}": v.clone() for k, v in moments.items()}
-        data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
-        store.atomic_write_bytes(self.folder / STATE, data)
-        state = {"known": self.known, "losses": losses, "digest": store.sha256_bytes(data)}
-        store.atomic_write_json(self.folder / BEGUN, state)
+            state |= {f"{k}.{n}": v.clone() for k, v in moments.items()}
+        tensors.write_state(self.folder / STATE, state, {"known": self.known, "losses": losses})
 
     def _finish(self, losses: list[float], seconds: float) -> EnhancerRef:
         """Weights, configuration, manifest and card; the checkpoints go."""
         started = store.new_manifest(
             "interp.train_enhancer",
+            stage=STAGE,
             config=self.known,
             seeds={"training": self.settings.seed},
             model_digest=self.model.model_digest,
@@ -328,10 +352,9 @@ class _Run:
             self.folder / CARD, card(manifest, self.settings, self.model.name, self.bench.name, losses)
         )
         curve = [float(np.mean(part)) for part in np.array_split(losses, min(50, len(losses)))]
-        store.atomic_write_json(self.folder / "losses.json", {"mean_by_part": curve, "steps": len(losses)})
+        store.write_sealed(self.folder / "losses.json", {"mean_by_part": curve, "steps": len(losses)})
         ref = enhancer.write(self.folder, self.net, self.site, self.model.encoder_digest)
-        for name in (BEGUN, STATE):
-            (self.folder / name).unlink(missing_ok=True)
+        (self.folder / STATE).unlink(missing_ok=True)
         return ref
 
 
@@ -342,10 +365,10 @@ def card(manifest: store.Manifest, how: EnhancerSettings, model: str, bench: str
     last = losses[-max(1, len(losses) // 10) :]
     return f"""# Layer enhancer
 
-h̃ = h + g(W₂ σ(W₁ h)) at `{manifest.config["site"]}` of `{model}`, bottleneck {how.width}; everything else is untouched.
+h̃ = h + g(W₂ σ(W₁ h)) at {code(manifest.config["site"])} of {code(model)}, bottleneck {how.width}; everything else is untouched.
 
-Trained on the noun-only prompts of the train split of `{bench}` towards {towards}: {how.steps:,} steps of
-{how.batch}, AdamW at {how.rate:g}, loss `{how.loss}`, seed {how.seed}. Mean loss of the
+Trained on the noun-only prompts of the train split of {code(bench)} towards {towards}: {how.steps:,} steps of
+{how.batch}, AdamW at {how.rate:g}, loss {code(how.loss)}, seed {how.seed}. Mean loss of the
 last tenth: {np.mean(last):.4g}. It fits this model alone (digest {(manifest.model_digest or "")[:12]}).
 
     step = interp.Enhance("<this folder>")
@@ -380,6 +403,25 @@ def _references(samples: Sequence[Sample], settings: EnhancerSettings) -> list[S
         culture = others[sample.culture][draw.integers(len(others[sample.culture]))]
         out.append(by_culture[culture][draw.integers(len(by_culture[culture]))])
     return out
+
+
+def _mixed(model: DiffusersAdapter, settings: EnhancerSettings) -> torch.dtype | None:
+    """The half precision that frozen parts in float32 compute in; None where they keep their own."""
+    if not settings.mixed or model.device.type != "cuda" or model.denoiser.dtype != torch.float32:
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def _steady(vae: Any, device: torch.device) -> Any:
+    """The autoencoder; one that must not run in float16, as its configuration says, is copied to float32."""
+    if vae.dtype != torch.float16 or not vae.config.get("force_upcast"):
+        return vae
+    from accelerate.utils.modeling import get_state_dict_offloaded_model
+
+    offloaded = any(p.device.type == "meta" for p in vae.parameters())
+    made = type(vae).from_config(vae.config)
+    made.load_state_dict(get_state_dict_offloaded_model(vae) if offloaded else vae.state_dict())
+    return made.float().to(device).eval().requires_grad_(False)
 
 
 def _shift(vae: Any) -> float:

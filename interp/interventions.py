@@ -2,7 +2,8 @@
 
 An intervention is a frozen dataclass with one pure method on features. It knows no model and no hook: `Plan.edits()`
 gives what `capture.forward` applies. Every edit keeps the SAE's error term, F + (dec(Z') − dec(Z)), so that a strength
-of 0 and an empty plan are exactly the identity. Not for the denoiser. Notebook: notebooks/01_tour.
+of 0 and an empty plan are exactly the identity. It computes in float32 on the features' device, whatever their
+precision, and gives back that device and precision. Not for the denoiser. Notebook: notebooks/01_tour.
 """
 
 import json
@@ -66,8 +67,8 @@ class _OnLatents(_Composable, ABC):
         saes.check_model(self.neurons.sae, encoder_digest)
 
     def act(self, features: Features) -> Features:
-        """Apply it with its SAE."""
-        return self.apply(features, saes.resolve(self.neurons.sae))
+        """Apply it with its SAE, where the features are."""
+        return self.apply(features, saes.resolve(self.neurons.sae, features.device))
 
     @abstractmethod
     def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
@@ -96,7 +97,7 @@ class Mask(_OnLatents):
         index = _index(self.neurons, codes)
         value = torch.zeros(len(index)) if self.to == "zero" else torch.tensor(self.neurons.baseline)
         edited[..., index] = value.to(codes)
-        return features + (sae.decode(edited) - sae.decode(codes))
+        return _moved(features, sae.decode(edited) - sae.decode(codes))
 
     def __repr__(self) -> str:
         return f"Mask({self.neurons.label}{_note(self.to, 'zero')}{_note(self.tokens, 'real')})"
@@ -125,7 +126,7 @@ class Amplify(_OnLatents):
         edited = codes.clone()
         index = _index(self.neurons, codes)
         edited[..., index] = codes[..., index] * (1 + self.strength)
-        return features + (sae.decode(edited) - sae.decode(codes))
+        return _moved(features, sae.decode(edited) - sae.decode(codes))
 
     def __repr__(self) -> str:
         extra = _note(self.codes, "topk") + _note(self.tokens, "real")
@@ -148,11 +149,11 @@ class Steer(_OnLatents):
 
     def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
         """F + dec(λ μ_cult on the set) − dec(0)."""
-        silent = torch.zeros(sae.ref.d_sae, dtype=features.dtype, device=features.device)
+        silent = torch.zeros(sae.ref.d_sae, dtype=sae.W_dec.dtype, device=features.device)
         codes = silent.clone()
         index = _index(self.neurons, codes)
         codes[index] = self.strength * torch.tensor(self.neurons.magnitude).to(codes)
-        return features + (sae.decode(codes[None]) - sae.decode(silent[None]))
+        return _moved(features, sae.decode(codes[None]) - sae.decode(silent[None]))
 
     def __repr__(self) -> str:
         return f"Steer({self.neurons.label}, {self.strength:g}{_note(self.tokens, 'real')})"
@@ -183,8 +184,8 @@ class Enhance(_Composable):
         enhancers.check_model(self.enhancer, encoder_digest)
 
     def act(self, features: Features) -> Features:
-        """Apply it."""
-        return enhancers.resolve(self.enhancer).to(features.device)(features)
+        """Apply it, where the features are."""
+        return enhancers.resolve(self.enhancer, features.device)(features)
 
     def __repr__(self) -> str:
         return f"Enhance({Path(self.enhancer.path).name}{_note(self.tokens, 'real')})"
@@ -194,6 +195,11 @@ Intervention = Mask | Amplify | Steer | Enhance
 KINDS: dict[str, type[Mask] | type[Amplify] | type[Steer] | type[Enhance]] = {
     c.kind: c for c in (Mask, Amplify, Steer, Enhance)
 }
+
+
+def _moved(features: Tensor, by: Tensor) -> Tensor:
+    """F + Δ, rounded to the features' precision once; bit for bit F where Δ is 0, though −0.0 + 0.0 is 0.0."""
+    return torch.where(by != 0, (features + by).to(features.dtype), features)
 
 
 def _index(neurons: NeuronSet, codes: Tensor) -> Tensor:

@@ -4,28 +4,33 @@ Section 4.3 and Appendix C.4 of the paper. Codes come in batches, only three sum
 grow with the number of prompts. Which tokens to count (the modifier's, the noun's, all real ones) is up to the caller.
 """
 
-import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from safetensors.numpy import load_file, save_file
+from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
+from safetensors import SafetensorError
+from safetensors.numpy import load as from_bytes
+from safetensors.numpy import save as to_bytes
 from torch import Tensor
 
+from interp import store
 from interp.errors import InterpError
-from interp.store import atomic_folder
-from interp.types import Neurons, NeuronSet, SaeRef, Site
+from interp.sae import check_ref
+from interp.types import RECORD, Codes, Neurons, NeuronSet, SaeRef
 
 BETA = 1e-6
 """β of Eq. 5; only there so that a latent that never fires has magnitude 0, not 0/0."""
 _RECORD, _ARRAYS = "neurons.json", "neurons.safetensors"
 _TABLES = ("wfs", "wfs_noun", "frequency", "magnitude", "baseline")
+OWNED = store.Owned("neurons", _RECORD, "neurons", (_RECORD, _ARRAYS, store.MANIFEST))
 _log = logging.getLogger(__name__)
 
 
@@ -136,6 +141,8 @@ class Selection:
 class Rule:
     """How latents are chosen; the defaults are the paper's: rank by WFS_cult, cut at the elbow, then filter."""
 
+    __pydantic_config__ = RECORD
+
     k: int | Literal["elbow"] = "elbow"
     """Number of ranks, or the elbow of the sorted scores (Appendix C.4)."""
     tau: float | None = 0.5
@@ -187,6 +194,7 @@ def build(
     languages: Sequence[str],
     split: str,
     benchmark_digest: str,
+    model_digest: str = "",
     rule: Rule | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Neurons:
@@ -199,6 +207,7 @@ def build(
         languages: language of each culture.
         split: the split the prompts are from.
         benchmark_digest: of the benchmark the prompts are from.
+        model_digest: of all weights of the model that the codes are from.
         rule: how to choose; None for the paper's.
         settings: more to record beside the rule (codes, tokens counted); plain JSON values.
 
@@ -220,7 +229,7 @@ def build(
     record = _record(chosen, dict(zip(cultures, chosen_sets, strict=True))) | dict(settings or {})
     return Neurons(
         sets=sets, **tables, cultures=cultures, languages=tuple(languages), sae=sae, split=split,
-        benchmark_digest=benchmark_digest, settings=record,
+        benchmark_digest=benchmark_digest, model_digest=model_digest, settings=record,
     )  # fmt: skip
 
 
@@ -284,13 +293,17 @@ def _rows(neurons: Neurons, i: int, culture: str) -> list[tuple[Any, ...]]:
 
 
 def save(neurons: Neurons, path: str | Path) -> Path:
-    """Write a folder with neurons.json and neurons.safetensors (the tables), whole or not at all; an old one goes."""
+    """Write a folder with neurons.json and neurons.safetensors (the tables), whole or not at all; an old one goes.
+
+    Raises:
+        InterpError: the folder holds something else than earlier neurons.
+    """
     record = {name: value for name, value in vars(neurons).items() if name not in _TABLES}
     record |= {"sae": asdict(neurons.sae), "sets": {name: asdict(chosen) for name, chosen in neurons.sets.items()}}
-    text = json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False)
-    with atomic_folder(Path(path), "replace") as folder:
-        (folder / _RECORD).write_text(text + "\n", encoding="utf-8")
-        save_file({name: np.ascontiguousarray(getattr(neurons, name)) for name in _TABLES}, folder / _ARRAYS)
+    tables = to_bytes({name: np.ascontiguousarray(getattr(neurons, name)) for name in _TABLES})
+    with store.atomic_folder(Path(path), "replace", OWNED) as folder:
+        store.atomic_write_bytes(folder / _ARRAYS, tables)
+        store.write_sealed(folder / _RECORD, {"kind": OWNED.kind, "tables": store.sha256_bytes(tables), **record})
     return Path(path)
 
 
@@ -298,21 +311,88 @@ def load(path: str | Path) -> Neurons:
     """Read what `save` wrote; the SAE itself is found when needed, by `sae.resolve`.
 
     Raises:
-        InterpError: there are no neurons at this path.
+        InterpError: there are no neurons at this path, or they are damaged.
     """
-    folder = Path(path)
+    folder, todo = Path(path), "restore it or find the neurons again"
     if not (folder / _RECORD).is_file() or not (folder / _ARRAYS).is_file():
         raise InterpError(f"no neurons at {folder}: {_RECORD} or {_ARRAYS} is missing; make them with find_neurons")
-    record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    sets = {name: _read_set(chosen) for name, chosen in record.pop("sets").items()}
-    lists = {name: tuple(record.pop(name)) for name in ("cultures", "languages")}
-    return Neurons(sets=sets, sae=_read_ref(record.pop("sae")), **load_file(folder / _ARRAYS), **lists, **record)
+    where = str(folder / _RECORD)
+    record = store.checked(_Record, store.read_sealed(folder / _RECORD, todo), where, todo)
+    data = store.read_bytes(folder / _ARRAYS, todo)
+    if store.sha256_bytes(data) != record.tables:
+        raise InterpError(f"{folder / _ARRAYS}: not the one that {_RECORD} was written with; {todo}")
+    fields: dict[str, Any] = {n: getattr(record, n) for n in _Record.model_fields if n not in ("kind", "tables")}
+    fields |= _read_tables(data, record, folder / _ARRAYS, todo)
+    return Neurons(**fields)
 
 
-def _read_set(record: dict[str, Any]) -> NeuronSet:
-    lists = {name: tuple(record.pop(name)) for name in ("indices", "magnitude", "baseline")}
-    return NeuronSet(sae=_read_ref(record.pop("sae")), **lists, **record)
+class _Record(BaseModel):
+    """neurons.json."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    kind: Literal["neurons"]
+    tables: str
+    """SHA-256 of neurons.safetensors."""
+    sets: dict[str, NeuronSet]
+    cultures: tuple[str, ...]
+    languages: tuple[str, ...]
+    sae: SaeRef
+    split: str
+    benchmark_digest: str
+    model_digest: str
+    settings: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.languages) != len(self.cultures) or len(set(self.cultures)) < len(self.cultures):
+            raise ValueError(f"{len(self.cultures)} cultures, {len(self.languages)} languages; one of each is needed")
+        if set(self.sets) != set(self.cultures):
+            raise ValueError("the sets are not those of the cultures")
+        for chosen in self.sets.values():
+            check_set(chosen)
+        TypeAdapter(Recorded).validate_python(self.settings)
+        return self
 
 
-def _read_ref(record: dict[str, Any]) -> SaeRef:
-    return SaeRef(site=Site(**record.pop("site")), **record)
+class Recorded(BaseModel):
+    """What `Neurons.settings` holds, as far as it is read again."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    rule: Rule | None = None
+    k: dict[str, int] = {}
+    """Ranks before the cut, by culture."""
+    codes: Codes = "topk"
+    model: str = ""
+    """Name of the model that they were found on."""
+    benchmark: str = ""
+
+
+def check_set(chosen: NeuronSet) -> None:
+    """Refuse a set that its SAE cannot have.
+
+    Raises:
+        InterpError: an index outside the SAE, lists of other lengths, numbers that are not finite.
+    """
+    check_ref(chosen.sae)
+    lengths = {len(chosen.indices), len(chosen.magnitude), len(chosen.baseline)}
+    if len(lengths) != 1 or len(set(chosen.indices)) < len(chosen.indices):
+        raise InterpError(f"set {chosen.label!r}: {sorted(lengths)} indices, magnitudes and means; give one of each")
+    if bad := [i for i in chosen.indices if not 0 <= i < chosen.sae.d_sae]:
+        raise InterpError(f"set {chosen.label!r}: latent {bad[0]} of an SAE of {chosen.sae.d_sae}")
+    if not all(map(math.isfinite, (*chosen.magnitude, *chosen.baseline))):
+        raise InterpError(f"set {chosen.label!r}: a magnitude or mean is no finite number")
+
+
+def _read_tables(data: bytes, record: _Record, path: Path, todo: str) -> dict[str, np.ndarray]:
+    try:
+        tables = from_bytes(data)
+    except (SafetensorError, ValueError, TypeError, LookupError) as error:
+        raise InterpError(f"{path}: damaged ({store.one_line(error)}); {todo}") from error
+    shape = (len(record.cultures), record.sae.d_sae)
+    if tables.keys() != {*_TABLES} or any(t.shape != shape or t.dtype.kind != "f" for t in tables.values()):
+        raise InterpError(f"{path}: does not hold {', '.join(_TABLES)} of {shape[0]} × {shape[1]} numbers; {todo}")
+    if bad := [name for name, table in tables.items() if not np.isfinite(table).all()]:
+        raise InterpError(f"{path}: {bad[0]} holds what are no finite numbers; {todo}")
+    return tables

@@ -7,6 +7,7 @@ between cultures. There are no pictures and no culture-style captions, so nothin
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from interp.errors import InterpError
 from interp.types import Prompt, PromptPair, Sample
 
 ASSET = Path(__file__).parent / "assets" / "out_of_domain.json"
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+"""What no name of a file may hold, and the id of a case, which pictures are named by, does not."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def prompts(language: str) -> tuple[Prompt, ...]:
     Raises:
         InterpError: for a language that the list does not have.
     """
-    _check([language])
+    _check({"": language})
     return tuple(noun.prompts[language] for noun in nouns())
 
 
@@ -89,9 +92,9 @@ def every(cultures: Mapping[str, str]) -> tuple[Case, ...]:
         cultures: culture → its language, as `Benchmark.languages` gives them.
 
     Raises:
-        InterpError: for no culture, or a language that the list does not have.
+        InterpError: for no culture, two that would give cases of one name, or a language that the list does not have.
     """
-    _check(cultures.values())
+    _check(cultures)
     return tuple(_case(noun, culture, language) for culture, language in cultures.items() for noun in nouns())
 
 
@@ -106,9 +109,9 @@ def deal(cultures: Mapping[str, str], seed: int) -> tuple[Case, ...]:
         seed: the same seed deals alike.
 
     Raises:
-        InterpError: for no culture, or a language that the list does not have.
+        InterpError: for no culture, two that would give cases of one name, or a language that the list does not have.
     """
-    _check(cultures.values())
+    _check(cultures)
     takers = sorted(cultures, key=lambda culture: _rank(seed, "culture", culture))
     categories: dict[str, list[Concept]] = defaultdict(list)
     for noun in nouns():
@@ -139,9 +142,13 @@ def _prompt(name: str, language: str, text: str, noun: str) -> Prompt:
     return Prompt(text, language, noun=(start, start + len(noun)))
 
 
-def _check(asked: Any) -> None:
-    """Raise InterpError unless some languages are asked, and known ones."""
-    asked, known = list(asked), languages()
+def _check(cultures: Mapping[str, str]) -> None:
+    """Raise InterpError unless some cultures are asked, none twice, and their languages are known ones."""
+    asked, known = list(cultures.values()), languages()
+    named: dict[str, str] = {}
+    for culture in cultures:
+        if (other := named.setdefault(_FORBIDDEN.sub("-", culture.lower()), culture)) != culture:
+            raise InterpError(f"cultures {other!r} and {culture!r} would give cases of the same names; rename one")
     if not asked:
         raise InterpError("no culture asked; give culture → language, such as {'Japan': 'ja'}")
     if unknown := sorted(set(asked) - set(known)):
@@ -149,7 +156,7 @@ def _check(asked: Any) -> None:
 
 
 def _case(noun: Concept, culture: str, language: str) -> Case:
-    name = f"{culture.lower()}-{noun.id}"
+    name = f"{_FORBIDDEN.sub('-', culture.lower())}-{noun.id}"
     return Case(name, culture, noun.id, noun.category, noun.prompts[language], noun.prompts["en"])
 
 

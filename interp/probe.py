@@ -22,7 +22,7 @@ def pooled(conditioning: Conditioning) -> Float[Tensor, "prompt d_probe"]:
     """Mean of the states of real tokens; beside it the pooled state, in models that have one."""
     mask = conditioning.mask.float()[..., None]
     mean = (conditioning.embeds.float() * mask).sum(1) / mask.sum(1)
-    return (mean if conditioning.pooled is None else torch.cat([mean, conditioning.pooled.float()], 1)).cpu()
+    return mean if conditioning.pooled is None else torch.cat([mean, conditioning.pooled.float()], 1)
 
 
 def shift(edited: Conditioning, plain: Conditioning) -> Float[np.ndarray, "prompt"]:
@@ -36,12 +36,12 @@ def shift(edited: Conditioning, plain: Conditioning) -> Float[np.ndarray, "promp
     moved = 1 - (cosine * mask).sum(1) / mask.sum(1)
     if edited.pooled is not None and plain.pooled is not None:
         moved = (moved + 1 - similar(edited.pooled.float(), plain.pooled.float(), dim=-1)) / 2
-    return moved.double().cpu().numpy()
+    return moved.cpu().double().numpy()
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted probe."""
+    """A fitted probe, on the device of the conditioning that it was fitted on; it reads any."""
 
     labels: tuple[str, ...]
     mean: Float[Tensor, "d_probe"]
@@ -51,8 +51,8 @@ class Probe:
 
     def probabilities(self, conditioning: Conditioning) -> Float[np.ndarray, "prompt culture"]:
         """Probability of each label."""
-        x = (pooled(conditioning) - self.mean) / self.scale
-        return (x @ self.weight.T + self.bias).softmax(-1).double().numpy()
+        x = (pooled(conditioning).to(self.mean.device) - self.mean) / self.scale
+        return (x @ self.weight.T + self.bias).softmax(-1).cpu().double().numpy()
 
     def named(self, conditioning: Conditioning, labels: Sequence[str]) -> Float[np.ndarray, "prompt"]:
         """Probability of one given label a prompt."""
@@ -63,13 +63,13 @@ class Probe:
 
 
 def fit(conditioning: Conditioning, labels: Sequence[str], steps: int = 60) -> Probe:
-    """Fit by L-BFGS from zero, so that the result is the same every time."""
+    """Fit by L-BFGS from zero, in float32 where the conditioning is, so that the result is the same every time."""
     names = tuple(dict.fromkeys(labels))
     x = pooled(conditioning)
     mean, scale = x.mean(0), x.std(0) + 1e-6
-    x, y = (x - mean) / scale, torch.tensor([names.index(label) for label in labels])
-    weight = torch.zeros(len(names), x.shape[1], requires_grad=True)
-    bias = torch.zeros(len(names), requires_grad=True)
+    x, y = (x - mean) / scale, torch.tensor([names.index(label) for label in labels], device=x.device)
+    weight = torch.zeros(len(names), x.shape[1], device=x.device, requires_grad=True)
+    bias = torch.zeros(len(names), device=x.device, requires_grad=True)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=steps, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:

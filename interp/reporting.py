@@ -25,12 +25,14 @@ def report(study: Study, out: Path, command: str, neuron_pages: bool = True) -> 
         The page.
 
     Raises:
-        InterpError: as a part of the study raises.
+        InterpError: as a part of the study raises; the folder holds something else, or another run writes there.
     """
-    results = results_of(study, begun(study, command))
-    if neuron_pages:
-        write_neuron_pages(study, out / "neurons")
-    return write_report(results, study.album.grids(), study.layers, study.neurons, out, neuron_pages)
+    manifest = begun(study, command)
+    with store.run_folder(out, manifest):
+        results = results_of(study, manifest)
+        if neuron_pages:
+            write_neuron_pages(study, out / "neurons")
+        return write_report(results, study.album.grids(), study.layers, study.neurons, out, neuron_pages)
 
 
 def write_neuron_pages(study: Study, out: Path) -> Path:
@@ -49,9 +51,11 @@ def begun(study: Study, command: str) -> store.Manifest:
     """The manifest of a run that begins now."""
     return store.new_manifest(
         command,
+        stage="report",
         config={"sizes": asdict(study.sizes), "recipe": dict(study.model.recipe)},
         seeds={"images": study.seed},
         model_digest=study.model.model_digest,
+        encoder_digest=study.model.encoder_digest,
         benchmark_digest=study.bench.digest,
         device=str(study.model.device),
         certificate=dict(study.model.certificate),

@@ -51,19 +51,22 @@ def reproduce(
     config = {"model": study.model.name, "benchmark": study.bench.name, "exhibits": asked}
     manifest = store.new_manifest(
         command,
+        stage="reproduce",
         config=config,
         seeds={"images": study.seed},
         model_digest=study.model.model_digest,
+        encoder_digest=study.model.encoder_digest,
         benchmark_digest=study.bench.digest,
         device=str(study.model.device),
     )
     request = Request(study, systems or {}, annotations)
     makers = list(dict.fromkeys(MAKERS[name] for name in asked))
     made = []
-    for maker in tqdm(makers, desc="exhibits", disable=not study.progress):
-        exhibit_names = tuple(name for name in asked if MAKERS[name] is maker)
-        made.append(maker(request, exhibit_names))
-    return write_exhibits(made, manifest.finished(), out)
+    with store.run_folder(out, manifest):
+        for maker in tqdm(makers, desc="exhibits", disable=not study.progress):
+            exhibit_names = tuple(name for name in asked if MAKERS[name] is maker)
+            made.append(maker(request, exhibit_names))
+        return write_exhibits(made, manifest.finished(), out)
 
 
 def asked_for(names: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,14 +22,24 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from interp import tensors
 from interp.errors import InterpError
-from interp.store import Manifest, atomic_folder, atomic_write_bytes, atomic_write_json, new_manifest, sha256_tensors
+from interp.store import (
+    Manifest,
+    Owned,
+    atomic_folder,
+    check_replaceable,
+    checked,
+    new_manifest,
+    read_json,
+    read_sealed,
+    sha256_record,
+    sha256_tensors,
+    write_sealed,
+)
 from interp.types import Codes, SaeRef, Site
 
 if TYPE_CHECKING:
@@ -36,6 +47,7 @@ if TYPE_CHECKING:
 
 Weights = Literal["float32", "float16"]
 CFG, WEIGHTS, MANIFEST = "cfg.json", "sae_weights.safetensors", "manifest.json"
+OWNED = Owned("SAEs", MANIFEST, "sae", (CFG, WEIGHTS, MANIFEST))
 _NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 _CHUNK = 4096
 """Tokens encoded at a time when measuring."""
@@ -99,7 +111,8 @@ class LoadedSae:
 
     def encode(self, x: Float[Tensor, "*batch d_in"], codes: Codes = "topk") -> Float[Tensor, "*batch d_sae"]:
         """Codes of features: the k largest, or with `relu` all positive ones (for latents that fire below the k-th)."""
-        pre = (x.to(self.W_enc.dtype) - self.b_dec) @ self.W_enc + self.b_enc
+        with _in_full(x.device):
+            pre = (x.to(self.W_enc.dtype) - self.b_dec) @ self.W_enc + self.b_enc
         if self.rescale:
             pre = pre * self.W_dec.norm(dim=-1)
         if codes == "relu":
@@ -111,7 +124,8 @@ class LoadedSae:
         """Features of codes, x̂ = Z W_dec + b_dec."""
         if self.rescale:
             z = z * (1 / self.W_dec.norm(dim=-1))
-        return z @ self.W_dec + self.b_dec
+        with _in_full(z.device):
+            return z @ self.W_dec + self.b_dec
 
     def to(self, device: str | torch.device) -> "LoadedSae":
         """The same SAE on another device."""
@@ -130,6 +144,11 @@ class LoadedSae:
         return replace(sae, ref=replace(sae.ref, digest=digest(sae)))
 
 
+def _in_full(device: torch.device) -> torch.autocast:
+    """No autocast: a caller in mixed precision gets the codes that every other gets."""
+    return torch.autocast(device.type, enabled=False)
+
+
 def digest(sae: LoadedSae) -> str:
     """SHA-256 over the weights as float32 on the CPU, so that a file with float16 matrices has one digest too."""
     return sha256_tensors({name: getattr(sae, name).cpu().numpy() for name in _NAMES})
@@ -141,17 +160,22 @@ def load(path: str | Path, device: str = "cpu") -> LoadedSae:
     Raises:
         InterpError: there is no SAE, it is of another kind, or its weights are not those of its manifest.
     """
-    folder = Path(path)
+    folder, todo = Path(path), "restore it or train again"
     missing = [name for name in (CFG, WEIGHTS, MANIFEST) if not (folder / name).is_file()]
     if missing:
         raise InterpError(f"no SAE at {folder}: {', '.join(missing)} missing; make one with train_sae")
-    cfg = json.loads((folder / CFG).read_text(encoding="utf-8"))
+    cfg, record = read_json(folder / CFG, todo), read_sealed(folder / MANIFEST, todo)
     _check_kind(cfg, folder)
-    ref = _read_ref(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["ref"], path)
-    weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
-    sae = LoadedSae(**weights, k=cfg["k"], rescale=cfg.get("rescale_acts_by_decoder_norm", False), ref=ref)
+    ref = _read_ref(record.get("ref"), path, folder / MANIFEST, todo)
+    if record.get("cfg") != sha256_record(cfg) or cfg.get("k") != ref.k:
+        raise InterpError(f"{folder / CFG}: not the one that {MANIFEST} was written with; {todo}")
+    wide, tall = (ref.d_in, ref.d_sae), (ref.d_sae, ref.d_in)
+    shapes = {"W_enc": wide, "b_enc": wide[1:], "W_dec": tall, "b_dec": tall[1:]}
+    weights = tensors.expect(tensors.read(folder / WEIGHTS, todo), shapes, folder / WEIGHTS, todo)
+    plain = {name: tensor.float() for name, tensor in weights.items()}
+    sae = LoadedSae(**plain, k=ref.k, rescale=cfg.get("rescale_acts_by_decoder_norm", False), ref=ref)
     if digest(sae) != ref.digest:
-        raise InterpError(f"the weights at {folder} are not those of its manifest; restore them or train again")
+        raise InterpError(f"the weights at {folder} are not those of its manifest; {todo}")
     return sae.to(device)
 
 
@@ -163,26 +187,44 @@ def _check_kind(cfg: Mapping[str, Any], folder: Path) -> None:
             raise InterpError(f"the SAE at {folder} has {name} = {cfg.get(name)!r}; only {value!r} can be read")
 
 
-def _read_ref(record: Mapping[str, Any], path: str | Path) -> SaeRef:
-    return SaeRef(**{**record, "path": str(path), "site": Site(**record["site"])})
+def _read_ref(record: Any, path: str | Path, where: Path, todo: str) -> SaeRef:
+    given = {**record, "path": str(path)} if isinstance(record, dict) else record
+    ref = checked(SaeRef, given, str(where), todo)
+    check_ref(ref)
+    return ref
 
 
-def resolve(ref: SaeRef, device: str = "cpu") -> LoadedSae:
+def check_ref(ref: SaeRef) -> None:
+    """Refuse sizes that no SAE has.
+
+    Raises:
+        InterpError: naming them.
+    """
+    if not (0 < ref.k <= ref.d_sae and ref.d_in > 0 and ref.site.layer >= 0):
+        sizes = f"{ref.d_in} → {ref.d_sae}, k {ref.k}, at layer {ref.site.layer}"
+        raise InterpError(f"an SAE {ref.path} of {sizes}; there is none of such sizes")
+
+
+def resolve(ref: SaeRef, device: str | torch.device = "cpu") -> LoadedSae:
     """The SAE of a reference, from memory or from its path (relative ones: below the working folder or the project).
+
+    Args:
+        ref: of the SAE.
+        device: where it is wanted; it moves there once, and every later call gets the same tensors.
 
     Raises:
         InterpError: the folder is gone or now holds another SAE.
     """
-    sae = _resolved(ref.digest, find(ref), device)
+    sae = _resolved(ref.digest, find(ref), torch.device(device))
     if replace(sae.ref, path=ref.path) != ref:
         raise InterpError(f"asked for the SAE {ref}, found {sae.ref}; find the neurons again with the SAE of today")
     return replace(sae, ref=ref)
 
 
 @lru_cache(maxsize=64)
-def _resolved(wanted: str, folder: Path, device: str) -> LoadedSae:
+def _resolved(wanted: str, folder: Path, device: torch.device) -> LoadedSae:
     """Cached by digest: the digest was checked when read, so what is in memory is what was asked for."""
-    sae = load(folder, device)
+    sae = load(folder).to(device)
     if sae.ref.digest != wanted:
         raise InterpError(
             f"the SAE at {folder} has changed: asked for digest {wanted[:12]}, found {sae.ref.digest[:12]}; "
@@ -254,8 +296,9 @@ def measure(sae: LoadedSae, x: Float[Tensor, "token d_in"]) -> dict[str, Any]:
     mean, fired = _mean(x), torch.zeros(sae.ref.d_sae, dtype=torch.float64)
     error = total = 0.0
     for chunk in x.split(_CHUNK):
-        z, features = sae.encode(chunk.to(sae.W_enc.device)), chunk.double().cpu()
-        error += float((features - sae.decode(z).double().cpu()).pow(2).sum())
+        # to main memory before float64, which some devices lack
+        z, features = sae.encode(chunk.to(sae.W_enc.device)), chunk.cpu().double()
+        error += float((features - sae.decode(z).cpu().double()).pow(2).sum())
         total += float((features - mean).pow(2).sum())
         fired += (z > 0).sum(0).cpu()
     return _figures(error, total, fired, len(x))
@@ -275,7 +318,7 @@ def _figures(error: float, total: float, fired: Float[Tensor, " d_sae"], n: int)
 
 
 def _mean(x: Float[Tensor, "token d_in"]) -> Float[Tensor, " d_in"]:
-    return sum((chunk.double().sum(0).cpu() for chunk in x.split(_CHUNK)), torch.zeros(())).div(len(x))
+    return sum((chunk.cpu().double().sum(0) for chunk in x.split(_CHUNK)), torch.zeros(())).div(len(x))
 
 
 @torch.no_grad()
@@ -306,17 +349,19 @@ def save(sae: LoadedSae, manifest: Mapping[str, Any], *, model_name: str = "", w
         weights: type of the two matrices on disk; sae_lens reads both as float32.
 
     Raises:
-        InterpError: float16 was asked for and the weights are not rounded.
+        InterpError: float16 was asked for and the weights are not rounded, or the folder holds something else than an
+            earlier SAE.
     """
     if weights == "float16" and digest(sae.rounded()) != digest(sae):
         raise InterpError(f"asked to store {sae.ref.path} as float16, but its weights are finer; pass sae.rounded()")
-    with atomic_folder(Path(sae.ref.path), "replace") as folder:
+    with atomic_folder(Path(sae.ref.path), "replace", OWNED) as folder:
         as_sae_lens(sae, model_name).save_model(folder)
         if weights == "float16":
-            stored = load_file(folder / WEIGHTS)
-            save_file({n: t.half() if t.ndim == 2 else t for n, t in stored.items()}, folder / WEIGHTS)
+            stored = tensors.read(folder / WEIGHTS, "write it again")
+            tensors.write(folder / WEIGHTS, {n: t.half() if t.ndim == 2 else t for n, t in stored.items()})
         ref = {name: value for name, value in asdict(sae.ref).items() if name != "path"}
-        atomic_write_json(folder / MANIFEST, {"kind": "sae", "ref": ref, "weights": weights, **manifest})
+        cfg = sha256_record(read_json(folder / CFG, "write it again"))
+        write_sealed(folder / MANIFEST, {"kind": OWNED.kind, "ref": ref, "weights": weights, "cfg": cfg, **manifest})
     return Path(sae.ref.path)
 
 
@@ -345,7 +390,7 @@ class _Trainer:
     latents in a window tied to its logging, and keeps its state in a pickle; `MultiSAETrainer` is made of it.
     """
 
-    def __init__(self, x: Float[Tensor, "token d_in"], settings: SaeSettings, device: str):
+    def __init__(self, x: Float[Tensor, "token d_in"], settings: SaeSettings, device: str | torch.device):
         self.settings = settings
         self.mean, self.factor = _normaliser(x, settings.normalise)
         self.sae = _new_sae(x.shape[1], settings).to(device)
@@ -436,7 +481,7 @@ def _normaliser(x: Float[Tensor, "token d_in"], how: str) -> tuple[Float[Tensor,
     if how == "none":
         return torch.zeros(x.shape[1]), 1.0
     mean = _mean(x)
-    spread = sum(float((chunk.double().cpu() - mean).pow(2).sum()) for chunk in x.split(_CHUNK)) / len(x)
+    spread = sum(float((chunk.cpu().double() - mean).pow(2).sum()) for chunk in x.split(_CHUNK)) / len(x)
     if spread == 0:
         raise InterpError("all features are the same, there is nothing to learn; check what was captured")
     return mean.float(), math.sqrt(x.shape[1] / spread)
@@ -459,7 +504,7 @@ def train(
     encoder_digest: str,
     model_name: str = "",
     groups: Int[Tensor, " token"] | None = None,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     weights: Weights = "float32",
     checkpoint_seconds: float = 60.0,
     benchmark_digest: str | None = None,
@@ -486,10 +531,13 @@ def train(
         progress: show a bar.
 
     Raises:
-        InterpError: features are missing, differ in number, or are not finite.
+        InterpError: features are missing, differ in number, or are not finite; a place to store holds something else;
+            a checkpoint is damaged.
     """
+    for site in activations:
+        check_replaceable(Path(folder) / folder_name(site), OWNED)
     n = _check_activations(activations, groups)
-    run = new_manifest(command, config=asdict(settings), device=device, benchmark_digest=benchmark_digest)
+    run = new_manifest(command, config=asdict(settings), device=str(device), benchmark_digest=benchmark_digest)
     train_rows, held_rows = _split(groups if groups is not None else torch.arange(n), settings)
     trainers = {site: _Trainer(x[train_rows], settings, device) for site, x in activations.items()}
     checkpoint = Path(folder) / "checkpoints" / f"{_fingerprint(activations, groups, settings)}.safetensors"
@@ -590,18 +638,16 @@ def _row(step: int, losses: Mapping[str, Tensor], trainer: _Trainer) -> dict[str
 
 
 def _write_checkpoint(trainers: Mapping[Site, _Trainer], progress: Mapping[str, Any], checkpoint: Path) -> None:
-    """One file: the tensors, and the progress as JSON in its header."""
+    """One file: the tensors and the progress."""
     state = {f"{site}/{name}": t for site, trainer in trainers.items() for name, t in trainer.state().items()}
-    atomic_write_bytes(checkpoint, to_bytes(state, metadata={"progress": json.dumps(progress)}))
+    tensors.write_state(checkpoint, state, progress)
 
 
 def _resume(trainers: Mapping[Site, _Trainer], checkpoint: Path) -> dict[str, Any]:
     """Progress so far; the trainers are brought to it."""
     if not checkpoint.is_file():
         return {"step": 0, "seconds": 0.0, "log": {str(site): [] for site in trainers}}
-    with safe_open(checkpoint, framework="pt") as file:
-        progress = json.loads(file.metadata()["progress"])
-    state = load_file(checkpoint)
+    state, progress = tensors.read_state(checkpoint, "remove it to begin again")
     for site, trainer in trainers.items():
         prefix = f"{site}/"
         trainer.load_state({name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)})
@@ -610,8 +656,9 @@ def _resume(trainers: Mapping[Site, _Trainer], checkpoint: Path) -> dict[str, An
 
 
 def _remove(checkpoint: Path) -> None:
+    """Remove a checkpoint, and its folder unless another run has one there."""
     checkpoint.unlink(missing_ok=True)
-    if checkpoint.parent.is_dir() and not any(checkpoint.parent.iterdir()):
+    with suppress(OSError):
         checkpoint.parent.rmdir()
 
 

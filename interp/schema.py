@@ -5,8 +5,10 @@ Not for reading tables (`tables.py`) or asking for samples (`benchmarks.py`).
 
 import hashlib
 import json
+import re
+import reprlib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -29,6 +31,15 @@ from interp.types import UNRECOGNISABLE
 SPLITS = ("train", "test", "detection", "cross_domain")
 SHOWN = 20
 """Problems listed in one error; the rest are counted."""
+LONGEST = 200
+"""Bytes of an id or a label in UTF-8: file systems take 255, and more is put around them."""
+_LONGEST_PART, _LONGEST_PATH = 240, 1000
+_FORBIDDEN = frozenset('/\\:*?"<>|')
+"""What some file system does not take in a name."""
+_DEVICES = frozenset(["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "123456789¹²³")])
+"""Names that Windows keeps for itself, with any suffix."""
+_JOINERS = "\u200c\u200d"
+"""Invisible, but part of how Persian, Hindi and others are written."""
 
 
 def _text(text: str) -> str:
@@ -41,17 +52,109 @@ def _text(text: str) -> str:
     return text
 
 
+def _invisible(character: str) -> bool:
+    """Whether it is a control character, a mark of direction, or anything else that shows nothing and is no space."""
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _named(characters: Iterable[str]) -> str:
+    return ", ".join(sorted({f"{c!r} (U+{ord(c):04X})" if c.isprintable() else f"U+{ord(c):04X}" for c in characters}))
+
+
+def id_problem(text: str) -> str | None:
+    """What keeps a text from being an id, which becomes the name of files; None if nothing does.
+
+    An id is NFC text of printable characters, at most `LONGEST` bytes in UTF-8, without / \\ : * ? " < > |, with no dot
+    or space at its ends, and none of the names that Windows keeps for itself.
+    """
+    try:
+        _text(text)
+    except ValueError as error:
+        return str(error)
+    if wrong := [c for c in text if c in _FORBIDDEN or not c.isprintable()]:
+        return f"holds {_named(wrong)}, which no name of a file may; use letters, digits, - and _"
+    if text[0] in ". " or text[-1] in ". ":
+        return "begins or ends with a dot or a space, which no name of a file may"
+    if text.partition(".")[0].strip().lower() in _DEVICES:
+        return "is a name that Windows keeps for itself; add something to it"
+    return _too_long(text)
+
+
+def _too_long(text: str) -> str | None:
+    size = len(text.encode())
+    return f"has {size:,} bytes in UTF-8; at most {LONGEST} are allowed" if size > LONGEST else None
+
+
+def check_id(text: str) -> str:
+    """The text; raises ValueError if it is no id."""
+    if problem := id_problem(text):
+        raise ValueError(problem)
+    return text
+
+
+def check_plain(text: str) -> str:
+    """The text; raises ValueError if it holds control characters, line ends or marks of direction."""
+    if wrong := [c for c in text if _invisible(c) and c not in _JOINERS]:
+        raise ValueError(f"holds {_named(wrong)}, which shows nothing; remove it")
+    return text
+
+
+def _label(text: str) -> str:
+    if wrong := [c for c in check_plain(text) if c in "/\\"]:
+        raise ValueError(f"holds {_named(wrong)}, which separates folders; write a word, a space or - in its place")
+    if text != text.strip() or text[0] == ".":
+        raise ValueError("begins with a dot or a space, or ends with a space")
+    if problem := _too_long(text):
+        raise ValueError(problem)
+    return text
+
+
+def _language(code: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]{1,8}([-_][A-Za-z0-9]{1,8}){0,4}", code):
+        raise ValueError("is no code of a language such as ja or pt-BR")
+    return code
+
+
+def sound_id(text: str) -> str:
+    """The text if it is an id, else one that is made of it: other characters are left out, and a digest of the whole
+    text is added, so that no two texts give the same."""
+    return text if id_problem(text) is None else told_apart(text)
+
+
+def told_apart(text: str) -> str:
+    """An id that is made of a text and of a digest of it."""
+    # what stands for half of a surrogate pair cannot be encoded, and has a digest, too
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    kept = "".join(c if c.isprintable() and c not in _FORBIDDEN else "-" for c in unicodedata.normalize("NFC", text))
+    head = kept.encode()[: LONGEST - 1 - len(digest)].decode(errors="ignore").strip(". ")
+    return f"{head}-{digest}" if id_problem(f"{head}-{digest}") is None else f"id-{digest}"
+
+
+def same_name(text: str) -> str:
+    """The same for texts that some file system takes for one name: case and Unicode form are passed over."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
+
+
 def _inside(path: str) -> str:
     parts = PurePosixPath(path).parts
     if path.startswith("/") or "\\" in path or ":" in path or ".." in parts or not parts:
         raise ValueError("must be a path inside the folder, such as images/0001.png")
-    return path
+    if max(len(part.encode()) for part in parts) > _LONGEST_PART or len(path.encode()) > _LONGEST_PATH:
+        raise ValueError(f"has a name of over {_LONGEST_PART} bytes, or over {_LONGEST_PATH} as a whole; shorten it")
+    return check_plain(path)
 
 
 Text = Annotated[StrictStr, AfterValidator(_text)]
+Id = Annotated[StrictStr, AfterValidator(check_id)]
+Label = Annotated[Text, AfterValidator(_label)]
+"""A culture; it may become part of the name of a file."""
+Language = Annotated[Text, AfterValidator(_language)]
+Category = Annotated[Text, AfterValidator(check_plain)]
+Sha256 = Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
 ImagePath = Annotated[Text, AfterValidator(_inside)]
 CharSpan = tuple[StrictInt, StrictInt]
 SplitName = Literal["train", "test", "detection", "cross_domain"]
+Digested = Literal["samples", "images", "card"]
 
 _DIRECTION = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Marks of writing direction; the text itself says its direction."""
@@ -79,6 +182,12 @@ class SplitRule(BaseModel):
     seed: StrictInt
 
 
+def _alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two names that some file system takes for one."""
+    first: dict[str, str] = {}
+    return next(((found, n) for n in names if (found := first.setdefault(same_name(n), n)) != n), None)
+
+
 class Card(BaseModel):
     """`benchmark.json`."""
 
@@ -90,20 +199,22 @@ class Card(BaseModel):
     """Of the benchmark as a whole."""
     image_licence: Text | None = None
     """Of every picture whose row names none."""
-    labels: Annotated[tuple[Text, ...], Field(min_length=2)]
+    labels: Annotated[tuple[Label, ...], Field(min_length=2)]
     """The cultures, in the order a judge is offered them."""
-    parents: dict[Text, Text] = {}
+    parents: dict[Label, Label] = {}
     """Sub-region → the culture that it belongs to; both are labels."""
-    languages: dict[Text, Text | None]
+    languages: dict[Language, Label | None]
     """Language of captions → the culture it stands for; None if it stands for none, as English does."""
     split: SplitRule
-    digests: dict[Text, Text] = {}
-    """SHA-256 of `samples` (the rows) and `images` (the pixels)."""
+    digests: dict[Digested, Sha256] = {}
+    """SHA-256 of `samples` (the rows), `images` (the pixels) and `card` (all of this file but itself)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Card":
         if len(set(self.labels)) < len(self.labels):
             raise ValueError("labels: a culture is listed twice")
+        if alike := _alike(self.labels):
+            raise ValueError(f"labels: {alike[0]!r} and {alike[1]!r} differ only in case or Unicode form; rename one")
         if UNRECOGNISABLE in self.labels:
             raise ValueError(f"labels: {UNRECOGNISABLE!r} is the judge's answer for no culture; leave it out")
         if unknown := sorted({c for c in self.languages.values() if c is not None} - set(self.labels)):
@@ -124,13 +235,14 @@ class Row(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    id: Text
+    id: Id
+    """Names the pictures that are drawn of the sample."""
     image: ImagePath
     """Path of the picture, relative to the folder."""
-    culture: Text
-    language: Text
+    culture: Label
+    language: Language
     """ISO 639-1 code of the native captions."""
-    category: Text
+    category: Category
     """The concept; with the culture it is the pair that no two splits may share."""
     split: SplitName
     culture_style: Text
@@ -272,30 +384,56 @@ def check_rows(values: Iterable[Any], card: Card | None, file: str, warn: bool =
     """
     rows: dict[int, Row] = {}
     findings: list[Finding] = []
-    ids: dict[str, int] = {}
+    ids: dict[str, tuple[str, int]] = {}
     for number, value in enumerate(values, 1):
         try:
             row = Row.model_validate(value, context=card)
         except ValidationError as error:
-            findings += _findings(error, file, number)
+            findings += findings_of(error, file, number)
         else:
             rows[number] = row
             odd = _warnings(row, card) if warn else ()
             findings += (Finding(file, number, field, message, "warning") for field, message in odd)
         name = value.get("id") if isinstance(value, dict) else None
-        if isinstance(name, str) and (first := ids.setdefault(name, number)) != number:
-            findings.append(Finding(file, number, "id", f"{name!r} is already the id of row {first}"))
+        if isinstance(name, str) and (first := ids.setdefault(same_name(name), (name, number))) != (name, number):
+            findings.append(Finding(file, number, "id", _twice(name, *first)))
     if not rows and not findings:
         findings.append(Finding(file, None, "", "holds no rows"))
     return Checked(tuple(rows.values()), tuple(rows), tuple(findings))
 
 
-def _findings(error: ValidationError, file: str, row: int | None) -> Iterator[Finding]:
+def _twice(name: str, first: str, number: int) -> str:
+    if name == first:
+        return f"{shown(name)} is already the id of row {number}"
+    alike = f"{shown(name)} differs from {shown(first)} of row {number} only in case or Unicode form"
+    return f"{alike}, and some file systems take them for one name; rename one of them"
+
+
+def findings_of(error: ValidationError, file: str, row: int | None) -> Iterator[Finding]:
+    """What pydantic found wrong with a record, each in one line that can be printed, however large its content."""
     for problem in error.errors():
-        message = problem["msg"].removeprefix("Value error, ")
-        found = "" if problem["type"] == "missing" or isinstance(problem["input"], dict) else repr(problem["input"])
-        message += f" (found {found[:57] + '…' if len(found) > 60 else found})" if found else ""
-        yield Finding(file, row, ".".join(str(p) for p in problem["loc"]), message)
+        message = printable(problem["msg"].removeprefix("Value error, "), 1000)
+        missing = problem["type"] == "missing" or isinstance(problem["input"], dict)
+        message += "" if missing else f" (found {shown(problem['input'])})"
+        yield Finding(file, row, ".".join(printable(str(p)) for p in problem["loc"]), message)
+
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlist, _REPR.maxtuple = 3, 200, 200, 20, 20
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value of any size and depth, in at most so many printable characters."""
+    if isinstance(value, int) and value.bit_length() > 10_000:  # Python does not write such numbers out
+        return f"a whole number of {value.bit_length():,} bits"
+    text = repr(value[: 2 * most]) if isinstance(value, str) else _REPR.repr(value)
+    return text[: most - 3] + "…" if len(text) > most else text
+
+
+def printable(text: str, most: int = 100) -> str:
+    """The text in one line that every terminal takes, cut to so many characters."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most])
+    return line + "…" * (len(text) > most)
 
 
 def _warnings(row: Row, card: Card | None) -> Iterator[tuple[str, str]]:
@@ -325,11 +463,37 @@ def _letters(text: str) -> str:
 def read_card(path: Path) -> tuple[Card | None, list[Finding]]:
     """`benchmark.json`, and what is wrong with it if it is None."""
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would never end
+            raise OSError("it is no file")
         return Card.model_validate_json(path.read_text(encoding="utf-8")), []
     except ValidationError as error:
-        return None, list(_findings(error, path.name, None))
+        return None, list(findings_of(error, path.name, None))
     except (OSError, UnicodeDecodeError) as error:
         return None, [Finding(path.name, None, "", f"cannot be read: {error}")]
+
+
+def card_of(fields: Mapping[str, Any], what: str) -> Card:
+    """A card of these fields.
+
+    Args:
+        fields: of `Card`.
+        what: is made, for the error.
+
+    Raises:
+        InterpError: they are no card; each problem is named.
+    """
+    try:
+        return Card.model_validate(dict(fields))
+    except ValidationError as error:
+        refuse(findings_of(error, "its card", None), what)
+        raise
+
+
+def digest_card(card: Card) -> str:
+    """SHA-256 over a card, the digests of rows and pictures among it; its own is not."""
+    fields = card.model_dump(mode="json", exclude_defaults=True)
+    fields["digests"] = {part: value for part, value in card.digests.items() if part != "card"}
+    return hashlib.sha256(json.dumps(fields, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
 
 def digest_rows(rows: Iterable[Row]) -> str:

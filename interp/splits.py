@@ -6,14 +6,28 @@ Every order here comes from hashes of seed and names, so it does not depend on t
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, TypeVar
 
 from interp.errors import InterpError
 from interp.pictures import Looks, near_pairs
-from interp.schema import SPLITS, Finding
+from interp.schema import SPLITS, Finding, shown
 from interp.types import Sample
 
 T = TypeVar("T")
+LARGEST_SHARE = 1_000_000
+LARGEST_SEED = 2**64
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what is no seed of a split: it is hashed in decimals, and stands in `benchmark.json`.
+
+    Raises:
+        InterpError: it is no whole number, negative, or `LARGEST_SEED` or more.
+    """
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if not whole or not 0 <= int(seed) < LARGEST_SEED:  # type: ignore[call-overload]
+        raise InterpError(f"seed {shown(seed)}: a whole number from 0 to 2**64 - 1 is needed")
 
 
 def split(
@@ -30,10 +44,12 @@ def split(
         seed: the same seed splits the same rows alike, in whatever order they come.
 
     Raises:
-        InterpError: if a share is not positive, a row lacks a field, or a culture has fewer than three categories.
+        InterpError: if a share or the seed is out of bounds, a row lacks a field, or a culture has fewer than three
+            categories.
     """
-    if min(shares) <= 0:
-        raise InterpError(f"shares {shares}: each must be a positive number of parts")
+    check_seed(seed)
+    if not all(isinstance(share, int) and 0 < share <= LARGEST_SHARE for share in shares):
+        raise InterpError(f"shares {shown(shares)}: each must be a positive number of parts, {LARGEST_SHARE:,} at most")
     for number, row in enumerate(rows, 1):
         if missing := [f for f in ("culture", "category") if f not in row]:
             raise InterpError(f"row {number}: field {missing[0]} is missing, which the split goes by")

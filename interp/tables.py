@@ -6,6 +6,7 @@ Not for judging the rows: what is read here is raw, `schema.py` checks it.
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from interp.errors import InterpError
-from interp.schema import Row
+from interp.schema import Row, printable, shown
 
 STEM = "samples"
 _NUMBERS = {"drawing": pa.int64()}
 _BEYOND = "(cells beyond the header)"
+UNREADABLE = (OSError, ValueError, OverflowError, RecursionError, csv.Error, pa.ArrowException)
+"""What csv, json and pyarrow raise for files that are damaged, or hold what Python cannot."""
+LARGEST_CELL = 2**27
+"""Characters of a CSV cell; Python alone takes 131,072."""
+_RUN = "=+-@\t\r\n＝＋－＠"
+"""What makes a spreadsheet run a cell that begins with it."""
+_NUMBER = re.compile(r"[+-]?(\d+(,\d{3})*(\.\d*)?|\.\d+)([eE][+-]?\d+)?( ?%)?", re.ASCII)
 
 
 def _is_json(field: str) -> bool:
@@ -36,15 +44,46 @@ def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [f for f in Row.model_fields if f in used]
 
 
+def guarded(cell: str) -> str:
+    """A cell of a CSV that no spreadsheet runs: an apostrophe before what begins like a formula and is no number."""
+    return f"'{cell}" if _runs(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """The cell that `guarded` was given."""
+    return cell[1:] if cell.startswith("'") and _runs(cell) else cell
+
+
+def _runs(cell: str) -> bool:
+    """Whether the cell would be run, whatever apostrophes it has before it."""
+    inner = cell.lstrip("'")
+    return inner != "" and inner[0] in _RUN and _NUMBER.fullmatch(inner) is None
+
+
+def refuse_twice(names: Sequence[str]) -> None:
+    """Raise ValueError if a column is named twice, as only the last of them would be read."""
+    if len(set(names)) < len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise ValueError(f"a column is named twice: {shown(twice)}")
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; raises ValueError if a name comes twice, as only the last of them would be read."""
+    refuse_twice([name for name, _ in pairs])
+    return dict(pairs)
+
+
 def _read_parquet(path: Path) -> list[Any]:
     # ParquetFile, because read_table takes a `key=value` folder in the path for a column
-    return pq.ParquetFile(path).read().to_pylist()
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        refuse_twice(file.schema_arrow.names)
+        return file.read().to_pylist()
 
 
 def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
     values = _dump(rows)
     types = {f: pa.list_(pa.int64()) if "_span" in f else _NUMBERS.get(f, pa.string()) for f in _columns(values)}
-    pq.write_table(pa.Table.from_pylist(values, schema=pa.schema(types)), path)
+    pq.write_table(pa.Table.from_pylist(values, schema=pa.schema(types)), path, write_page_checksum=True)
 
 
 def _read_jsonl(path: Path) -> list[Any]:
@@ -55,7 +94,7 @@ def _read_jsonl(path: Path) -> list[Any]:
 def _parse(text: str) -> Any:
     """The JSON value, or the text as it stands, so that the schema reports it with its row."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError):
         return text
 
@@ -66,12 +105,18 @@ def _write_jsonl(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _read_csv(path: Path) -> list[Any]:
+    csv.field_size_limit(LARGEST_CELL)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, restkey=_BEYOND, strict=True)
-        header = reader.fieldnames or []
-        if len(set(header)) < len(header):
-            raise ValueError("a column is named twice")
-        return [{f: _parse(cell) if _is_json(f) else cell for f, cell in row.items() if cell} for row in reader]
+        refuse_twice(reader.fieldnames or [])
+        return [{f: _value(f, cell) for f, cell in row.items() if cell} for row in reader]
+
+
+def _value(field: str, cell: Any) -> Any:
+    """What a cell of the CSV table holds; those beyond the header are a list."""
+    if _is_json(field):
+        return _parse(cell)
+    return unguarded(cell) if isinstance(cell, str) else cell
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -79,7 +124,7 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> None:
     # with the usual line end \r\n, so that cells holding either of the two are quoted
     writer = csv.DictWriter(text, _columns(values))
     writer.writeheader()
-    writer.writerows({f: json.dumps(v) if _is_json(f) else v for f, v in row.items()} for row in values)
+    writer.writerows({f: json.dumps(v) if _is_json(f) else guarded(v) for f, v in row.items()} for row in values)
     path.write_bytes(text.getvalue().encode())
 
 
@@ -116,9 +161,11 @@ def read(path: Path) -> list[Any]:
         InterpError: if the file is not a table of the kind its name says.
     """
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would never end
+            raise OSError("it is no file")
         rows = _READERS[kind_of(path)](path)
-    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
-        raise InterpError(f"{path.name}: cannot be read as a table: {error}") from error
+    except UNREADABLE as error:
+        raise InterpError(f"{path.name}: cannot be read as a table: {printable(str(error), 300)}") from error
     return [{f: v for f, v in row.items() if v is not None} if isinstance(row, dict) else row for row in rows]
 
 

@@ -128,8 +128,8 @@ def stage_of(
         split: the samples' split.
         per_culture: samples a culture; all if None.
         cultures: only these; all if None.
-        judge: the one that ships for the benchmark if None.
-        metrics: what else every picture is measured by, named as in `interp.metrics.registry`.
+        judge: the one that ships for the benchmark, on the model's device, if None.
+        metrics: what else every picture is measured by, named as in `interp.metrics.registry`; on the model's device.
         seed: of the pictures and the control sets.
         steps: of the sampler; the model's if None.
         progress: show bars.
@@ -140,13 +140,13 @@ def stage_of(
     chosen = bench if per_culture is None else bench.subset(split, per_culture, seed)
     return Stage(
         model,
-        judge or default_judge(bench),
+        judge or default_judge(bench, model.device),
         chosen.samples(split, cultures),
         seed,
         steps,
         cache=arm_cache(model),
         progress=progress,
-        metrics=tuple(registry.metrics(metrics, bench)),
+        metrics=tuple(registry.metrics(metrics, bench, model.device)),
     )
 
 
@@ -198,6 +198,7 @@ def effect_over(
         per_culture={k: stage.by_culture(a.culture_hit) for k, a in arms.items()},
         cultures=stage.cultures,
         sample_ids=tuple(s.id for s in stage.samples),
+        model_digest=stage.model.model_digest,
         settings=settings,
         set_shift=shift or {},
         measures={m.name: Measure(m.unit, m.direction) for m in stage.metrics},

@@ -22,6 +22,10 @@ UNRECOGNISABLE = "Unrecognisable"
 """The judge's sixteenth answer: the picture shows no culture."""
 
 
+RECORD = {"extra": "forbid", "arbitrary_types_allowed": True}
+"""How pydantic reads a record of this module from plain values: no field more, arrays as their annotation says."""
+
+
 class Shown:
     """A value that shows itself in a notebook. The report is looked up by name, because it stands above this module."""
 
@@ -37,6 +41,8 @@ class Shown:
 class Prompt:
     """A prompt with the character spans that the method needs."""
 
+    __pydantic_config__ = RECORD
+
     text: str
     language: str
     """ISO 639-1 code."""
@@ -48,6 +54,8 @@ class Prompt:
 @dataclass(frozen=True)
 class PromptPair:
     """The two prompts of one concept, P_cult and P_noun (section 4.2 of the paper), in one language."""
+
+    __pydantic_config__ = RECORD
 
     id: str
     culture: str
@@ -63,6 +71,8 @@ class PromptPair:
 class Sample:
     """One row of a benchmark."""
 
+    __pydantic_config__ = RECORD
+
     id: str
     image: str
     """Path of the reference picture, relative to the benchmark's folder."""
@@ -77,6 +87,8 @@ class Sample:
 @dataclass(frozen=True)
 class Site:
     """Where features are read and edited."""
+
+    __pydantic_config__ = RECORD
 
     layer: int
     """0-based layer of the text encoder."""
@@ -94,6 +106,8 @@ class Site:
 class Interval:
     """An estimate with its interval."""
 
+    __pydantic_config__ = RECORD
+
     estimate: float
     low: float
     high: float
@@ -109,6 +123,8 @@ class Interval:
 @dataclass(frozen=True, repr=False)
 class LayerScores(Shown):
     """Attention contrast and causal effect of every layer (Eq. 1–3; interchange)."""
+
+    __pydantic_config__ = RECORD
 
     delta_ca: Float[np.ndarray, "layer"]
     """ΔCA(l), the default baseline (`context`)."""
@@ -137,6 +153,8 @@ class LayerScores(Shown):
 class SaeRef:
     """Which SAE: enough to find it again and to refuse another."""
 
+    __pydantic_config__ = RECORD
+
     path: str
     """Folder with cfg.json and sae_weights.safetensors."""
     digest: str
@@ -152,6 +170,8 @@ class SaeRef:
 @dataclass(frozen=True, repr=False)
 class NeuronSet:
     """SAE latents of one culture, or a control set."""
+
+    __pydantic_config__ = RECORD
 
     label: str
     """Culture, or the name of the control."""
@@ -171,6 +191,8 @@ class NeuronSet:
 class Neurons(Shown):
     """The culture-sensitive latents of a model, one set per culture, and where they come from."""
 
+    __pydantic_config__ = RECORD
+
     sets: Mapping[str, NeuronSet]
     wfs: Float[np.ndarray, "culture d_sae"]
     """Weighted frequency score on culture-style prompts (Eq. 6)."""
@@ -188,6 +210,8 @@ class Neurons(Shown):
     split: str
     """The split they were selected on; effects are refused on the same split."""
     benchmark_digest: str
+    model_digest: str = ""
+    """SHA-256 over all weights of the model that they were found on. They fit every model with its text encoders."""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, culture: str) -> NeuronSet:
@@ -205,6 +229,8 @@ class Neurons(Shown):
 class Measure:
     """What a score means."""
 
+    __pydantic_config__ = RECORD
+
     unit: str
     direction: Literal["higher", "lower"]
     """Which way is better."""
@@ -213,6 +239,8 @@ class Measure:
 @dataclass(frozen=True)
 class Arm:
     """Per-sample measurements of one arm of an experiment, all arms in the same sample order."""
+
+    __pydantic_config__ = RECORD
 
     label: str
     culture_hit: Float[np.ndarray, "sample"]
@@ -231,6 +259,8 @@ class Arm:
 class Effect(Shown):
     """What an intervention did to the pictures: paired arms and their contrasts."""
 
+    __pydantic_config__ = RECORD
+
     name: str
     arms: Mapping[str, Arm]
     """`baseline`, the treatment, `random`."""
@@ -246,6 +276,8 @@ class Effect(Shown):
     cultures: tuple[str, ...]
     """Culture of each sample."""
     sample_ids: tuple[str, ...]
+    model_digest: str = ""
+    """SHA-256 over all weights of the model that drew the pictures."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     set_shift: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Encoder side: mean shift of the treatment (one number) and of each random set."""
@@ -266,6 +298,8 @@ class Effect(Shown):
 @dataclass(frozen=True, repr=False)
 class Measured(Shown):
     """The pictures of one system, measured beside the samples that they were made for."""
+
+    __pydantic_config__ = RECORD
 
     system: str
     benchmark: str
@@ -302,6 +336,8 @@ class Measured(Shown):
 @dataclass(frozen=True, repr=False)
 class Comparison(Shown):
     """Several systems on the same samples (Table 2), each paired with one of them."""
+
+    __pydantic_config__ = RECORD
 
     systems: tuple[Measured, ...]
     """Cut down to the pictures that all of them have."""

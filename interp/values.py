@@ -4,7 +4,8 @@ Arrays are kept as lists with their type, so that load(save(x)) == x. SAEs and n
 """
 
 import dataclasses
-import json
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,22 +29,35 @@ def save(value: Any, folder: Path, manifest: store.Manifest) -> Path:
     """Write `folder/value.json` and `folder/manifest.json`.
 
     Raises:
-        InterpError: not a kind of value that is kept so.
+        InterpError: not a kind of value that is kept so, or the folder holds something else than an earlier run of the
+            same stage.
     """
+    store.check_run_folder(folder, manifest.stage)
     write_json(folder / FILE, value)
     write_manifest(folder, manifest)
     return folder
 
 
 def load(folder: Path) -> Any:
-    """Read what `save` wrote; a folder without a manifest is refused."""
+    """Read what `save` wrote; a folder without a manifest is refused.
+
+    Raises:
+        InterpError: there is none, or it is damaged.
+    """
     store.read_manifest(folder)
-    return _decode(json.loads((folder / FILE).read_text(encoding="utf-8")))
+    path, todo = folder / FILE, "restore it or run the stage again"
+    record = store.read_sealed(path, todo)
+    try:
+        return _decode(record)
+    except RecursionError:
+        raise InterpError(f"{path}: nested too deeply; {todo}") from None
+    except InterpError as error:
+        raise InterpError(f"{path}: {error}; {todo}") from error
 
 
 def write_json(path: Path, value: Any) -> None:
-    """One value as JSON, whole or not at all."""
-    store.atomic_write_json(path, _encode(value))
+    """One value as JSON, sealed, whole or not at all."""
+    store.write_sealed(path, _encode(value))
 
 
 def _encode(value: Any) -> Any:
@@ -53,7 +67,7 @@ def _encode(value: Any) -> Any:
             raise InterpError(f"values of type {name} are not kept as JSON; known: {', '.join(KINDS)}")
         return {"type": name} | {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, np.ndarray):
-        return {"type": "array", "dtype": value.dtype.str, "values": _finite(value.tolist())}
+        return {"type": "array", "dtype": value.dtype.str, "shape": list(value.shape), "values": _plain(value)}
     if isinstance(value, Mapping):
         return {"type": "map", "items": [[_encode(k), _encode(v)] for k, v in value.items()]}
     if isinstance(value, tuple | list):
@@ -61,54 +75,114 @@ def _encode(value: Any) -> Any:
     return _finite(value)
 
 
+def _plain(array: np.ndarray) -> list[Any]:
+    """An array's values in a row."""
+    return [_finite(v) for v in array.ravel().tolist()]
+
+
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: it is written as the string 'nan'."""
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_number(v) for v in value]
-    return float(value) if value in ("nan", "inf", "-inf") else value
+    """JSON has no NaN: it is written as a value of its own, so that the text 'nan' stays a text."""
+    return {"type": "float", "value": str(value)} if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _decode(value: Any) -> Any:
+    """The value of plain data that `_encode` made.
+
+    Raises:
+        InterpError: it did not.
+    """
     if not isinstance(value, dict):
-        return _number(value)
-    kind = value["type"]
-    if kind == "array":
-        return np.array(_number(value["values"]), dtype=value["dtype"])
-    if kind == "map":
-        return {_decode(k): _decode(v) for k, v in value["items"]}
-    if kind in ("tuple", "list"):
-        items = [_decode(v) for v in value["items"]]
-        return tuple(items) if kind == "tuple" else items
+        if isinstance(value, list):
+            raise InterpError("a list without its type")
+        return value
+    kind = value.get("type")
+    if kind in _PARTS:
+        return _PARTS[kind](value)
     if kind not in KINDS:
-        raise InterpError(f"a value of unknown type {kind!r}; known: {', '.join(KINDS)}")
-    return KINDS[kind](**{k: _decode(v) for k, v in value.items() if k != "type"})
+        raise InterpError(f"a value of unknown type {str(kind)[:40]!r}; known: {', '.join(KINDS)}")
+    fields = {k: _decode(v) for k, v in value.items() if k != "type"}
+    return store.checked(KINDS[kind], fields, f"a value of type {kind}", "it does not fit")
 
 
-def manifest(command: str, model: Adapter, bench: Benchmark) -> store.Manifest:
-    """The manifest of a stage on a model and a benchmark."""
-    return store.new_manifest(
-        command,
-        model_digest=model.model_digest,
-        benchmark_digest=bench.digest,
-        device=str(model.device),
-        certificate=dict(model.certificate),
-    )
+def _items(value: dict[str, Any]) -> list[Any]:
+    found = value.get("items")
+    if not isinstance(found, list):
+        raise InterpError(f"a {value['type']} without its items")
+    return found
 
 
-def manifest_of(command: str, neurons: Neurons) -> store.Manifest:
-    """The manifest of a stage on neurons."""
-    return store.new_manifest(
-        command,
-        model_digest=neurons.sae.model_digest,
-        benchmark_digest=neurons.benchmark_digest,
-        sae_digest=neurons.sae.digest,
-    )
+def _decode_map(value: dict[str, Any]) -> dict[Any, Any]:
+    items = _items(value)
+    if not all(isinstance(item, list) and len(item) == 2 for item in items):
+        raise InterpError("a map whose items are no pairs")
+    pairs = [(_decode(k), _decode(v)) for k, v in items]
+    if not all(isinstance(k, str | int | float | bool | tuple) for k, _ in pairs):
+        raise InterpError("a map with a key that can be none")
+    return dict(pairs)
+
+
+def _decode_float(value: dict[str, Any]) -> float:
+    if value.get("value") not in ("nan", "inf", "-inf"):
+        raise InterpError(f"a number {str(value.get('value'))[:40]!r}; known: nan, inf, -inf")
+    return float(value["value"])
+
+
+def _decode_array(value: dict[str, Any]) -> np.ndarray:
+    """An array of numbers or texts, no larger than the values that are there."""
+    values, shape, dtype = value.get("values"), value.get("shape"), str(value.get("dtype"))
+    if not isinstance(values, list) or not isinstance(shape, list) or not all(type(n) is int for n in shape):
+        raise InterpError("an array without its values and shape")
+    if _DTYPE.fullmatch(dtype) is None:
+        raise InterpError(f"an array of {dtype[:40]!r}; known are numbers, truth values and texts")
+    if min(shape, default=1) < 0 or math.prod(shape) != len(values):
+        raise InterpError(f"an array of shape {shape} with {len(values)} values")
+    plain = [_decode(v) for v in values]
+    try:
+        # a text's own length decides its room, never the file
+        return np.array(plain, dtype=str if "U" in dtype else dtype).reshape(shape)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InterpError(f"an array of {dtype} that holds other things ({store.one_line(error)})") from error
+
+
+_DTYPE = re.compile(r"[<>=|]?([fiu][1248]|b1|U\d+)")
+_PARTS = {
+    "array": _decode_array,
+    "map": _decode_map,
+    "float": _decode_float,
+    "list": lambda value: [_decode(v) for v in _items(value)],
+    "tuple": lambda value: tuple(_decode(v) for v in _items(value)),
+}
+"""What is no record, by the type that its object names."""
+
+
+def manifest(
+    command: str,
+    stage: str = "",
+    model: Adapter | None = None,
+    bench: Benchmark | None = None,
+    neurons: Neurons | None = None,
+    **fields: Any,
+) -> store.Manifest:
+    """The manifest of a stage that begins now, with the digests of what goes in.
+
+    Args:
+        command: as it can be typed again.
+        stage: whose folder it is.
+        model: that computes.
+        bench: the benchmark.
+        neurons: whose SAE and benchmark are named, too.
+        fields: others of `store.Manifest`.
+    """
+    known: dict[str, Any] = dict(fields)
+    if neurons is not None:
+        known |= {"benchmark_digest": neurons.benchmark_digest, "sae_digest": neurons.sae.digest}
+        known |= {"encoder_digest": neurons.sae.encoder_digest}
+    if bench is not None:
+        known["benchmark_digest"] = bench.digest
+    if model is not None:
+        known |= {"model_digest": model.model_digest, "encoder_digest": model.encoder_digest}
+        known |= {"device": str(model.device), "certificate": dict(model.certificate)}
+    return store.new_manifest(command, stage=stage, **known)
 
 
 def write_manifest(folder: Path, found: store.Manifest) -> None:

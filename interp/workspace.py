@@ -9,16 +9,13 @@ from functools import cache
 from pathlib import Path
 
 from interp import benchmarks, enhancer, loading, published_files, sae, store
+from interp import neurons as neuron
 from interp.benchmarks import Benchmark
 from interp.enhancer import EnhancerRef
 from interp.errors import InterpError
 from interp.models.base import Adapter
 from interp.models.folder import HUB_ID
-from interp.types import (
-    Neurons,
-    Site,
-    SiteKind,
-)
+from interp.types import Neurons, Site, SiteKind
 
 DETECTION, TRAIN, TEST = "detection", "train", "test"
 HELD_OUT = "cross_domain"
@@ -27,7 +24,10 @@ SHIPPED = Path(__file__).parents[1] / "saes"
 """Trained SAEs of a checkout, by model; enhancers below `enhancers`."""
 CULTURE_LAYER = "culture_layer"
 """The enhancer to use; those beside it are its controls."""
+SHIPPED_MODEL = "pocket"
+"""The only model that is loaded because somebody's neurons name it: it comes with the package."""
 _loaded: "weakref.WeakValueDictionary[str, Adapter]" = weakref.WeakValueDictionary()
+"""The models of this session by `Adapter.identity`."""
 
 
 def load(
@@ -50,7 +50,7 @@ def load(
         InterpError: nothing of that name, a broken or missing part, no memory for it, or a check failed.
     """
     model = loading.load(name, device, dtype, offload, size)
-    _loaded[model.encoder_digest] = model
+    _loaded[model.identity] = model
     return model
 
 
@@ -65,11 +65,37 @@ def benchmark(source: str | Path = "pocket") -> Benchmark:
 
 
 def model_of(neurons: Neurons, model: Adapter | None) -> Adapter:
-    """The model that the neurons are of: the one given, one in memory, or loaded by its name."""
-    digest = neurons.sae.encoder_digest
-    found = model or _loaded.get(digest) or load(str(neurons.settings["model"]))
+    """The model of neurons: the one given, or the one of this session that they were found on.
+
+    A file of neurons does not decide which weights are loaded: beside the model that ships, nothing is.
+
+    Raises:
+        InterpError: the one given has other text encoders; none is given and theirs is not loaded, or it is in several
+            ways.
+    """
+    found = model or _of_session(neurons)
     sae.check_model(neurons.sae, found.encoder_digest)
     return found
+
+
+def _of_session(neurons: Neurons) -> Adapter:
+    there = [m for m in _loaded.values() if m.model_digest == neurons.model_digest]
+    if len(there) == 1:
+        return there[0]
+    named = str(neurons.settings.get("model", ""))
+    if there:
+        ways = ", ".join(sorted(str(getattr(m, "placement", m.name)) for m in there))
+        raise InterpError(
+            f"the model of these neurons is loaded in several ways ({ways}); pass the one to use as model="
+        )
+    if named == SHIPPED_MODEL:
+        found = load(SHIPPED_MODEL)
+        if found.model_digest == neurons.model_digest:
+            return found
+    raise InterpError(
+        f"the model of these neurons, {named or 'not named'} (digest {neurons.model_digest[:12] or 'none'}), is not "
+        "loaded, and a file does not decide what is: load it and pass it as model= (--model at the command line)"
+    )
 
 
 def bench_of(neurons: Neurons, bench: Benchmark | None) -> Benchmark:
@@ -115,12 +141,38 @@ def load_sae(
     """
     folder, shipped = Path(source), SHIPPED / str(source)
     known = folder.exists() or shipped.exists()
-    if (folder / published_files.SUMS).is_file() or (not known and HUB_ID.fullmatch(str(source))):
+    if _published(folder) or (not known and HUB_ID.fullmatch(str(source))):
         return published_files.load_sae(source, layer, site, encoder, revision)
-    if layer is None:
+    if (folder / sae.CFG).is_file() and layer is None:
         return sae.load(source)
     root = folder if folder.is_dir() else shipped
+    if layer is None:
+        several = sorted(p.parent for p in root.glob(f"*/{sae.CFG}") if p.parent.name.startswith("layer_"))
+        if len(several) != 1:
+            there = ", ".join(p.name for p in several) or "none"
+            raise InterpError(f"{source}: asked for an SAE without layer=; there: {there}")
+        return sae.load(several[0])
     return sae.load(root / sae.folder_name(Site(layer, site, encoder)))
+
+
+def _published(folder: Path) -> bool:
+    return (folder / published_files.SUMS).is_file()
+
+
+def load_neurons(source: str | Path, revision: str | None = None) -> Neurons:
+    """Load neurons: a folder that `interp neurons` or `neurons.save` wrote, or a published repository.
+
+    Args:
+        source: a folder or a hub id. Published ones are checked, and bring their SAE.
+        revision: of a hub id; the newest if None.
+
+    Raises:
+        InterpError: there are none, they are damaged, or published ones do not fit their checksums.
+    """
+    folder = Path(source)
+    if folder.is_dir() and not _published(folder):
+        return neuron.load(folder)
+    return published_files.load_neurons(source, revision)
 
 
 def load_enhancer(source: str | Path, revision: str | None = None) -> EnhancerRef:
@@ -135,9 +187,9 @@ def load_enhancer(source: str | Path, revision: str | None = None) -> EnhancerRe
         InterpError: there is none, or a published one does not fit its checksums or golden vectors.
     """
     folder = Path(source)
-    if (folder / enhancer.CONFIG).is_file():
+    if folder.is_dir() and not _published(folder):
         return enhancer.read(folder)
-    shipped = shipped_enhancers(str(source))
+    shipped = {} if folder.exists() else shipped_enhancers(str(source))
     return shipped[CULTURE_LAYER] if CULTURE_LAYER in shipped else published_files.load_enhancer(source, revision)
 
 

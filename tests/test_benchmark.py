@@ -1,5 +1,8 @@
 """CultureBench folders: rows, tables, loading, splitting, leakage."""
 
+import csv
+import gzip
+import io
 import json
 import os
 import random
@@ -99,6 +102,53 @@ def test_every_row_of_pocket_is_in_order_and_nothing_is_odd():
     assert check(all_rows(), warn=True) == ()
 
 
+BAD_IDS = (
+    "../../../x", "/x", "a/b", "a\\b", "C:x", "a*", "a?", 'a"', "<a", "a>", "a|b", ".a", "a.", " a", "a ", "a\nb",
+    "a\0b", "a\x7fb", "a\u202eb", "e\u0301", "", "\udc80", "é" * 101, "x" * 201, "CON", "nul.png", "com1", "LPT\u00b9",
+    "..", ".",
+)  # fmt: skip
+GOOD_IDS = (
+    "a",
+    "é" * 100,
+    "x" * 200,
+    "a.b",
+    "a b",
+    "مَلِك",
+    "ภาพ-1",
+    "蚂蚁",
+    "console",
+    "com10",
+    "-a",
+    "a'b",
+    "a(1)",
+    "@a",
+    "=a",
+)
+
+
+@pytest.mark.parametrize("name", GOOD_IDS)
+def test_an_id_is_any_word(name):
+    assert check(changed(1, id=name)[:1]) == ()
+
+
+@pytest.mark.parametrize("name", ["U.S.", "Côte d'Ivoire", "Bosnia & Herzegovina", "می‌خواهم", "a:b", "<b>", "x" * 200])
+def test_a_label_may_be_any_words(name):
+    labels, spoken = (name, *card().labels[1:]), card().languages | {"ar": name}
+    meta = schema.card_of(card().model_dump() | {"labels": labels, "languages": spoken}, "b")
+    row = few_rows()[0] | {"culture": name}
+    assert schema.check_rows([row], meta, "samples").findings == ()
+
+
+@pytest.mark.parametrize("pair", [("a", "A"), ("straße", "STRASSE"), ("İx", "i\u0307x"), ("Σ", "ς")])
+def test_ids_that_a_file_system_takes_for_one_are_refused(pair):
+    one, other = (unicodedata.normalize("NFC", name) for name in pair)
+    rows = [few_rows()[0] | {"id": one}, few_rows()[1] | {"id": other}]
+    (finding,) = check(rows)
+    assert (finding.row, finding.field) == (2, "id") and "row 1 only in case or Unicode form" in finding.message
+    with pytest.raises(InterpError, match="differ only in case"):
+        schema.card_of(card().model_dump() | {"labels": [*card().labels, "JAPAN"]}, "b")
+
+
 def corruptions(row):
     """(fields to change, field to be named) of everything that can be wrong with a row."""
     captions = {"culture_style": ("noun_span", "modifier_span"), "noun_only": ("noun_only_span",)}
@@ -123,6 +173,16 @@ def corruptions(row):
         yield {"neutral_style" + suffix: None}, "neutral_modifier_span" + suffix
     yield from (({f: None}, f) for f in ("id", "image", "culture", "split", "noun_only", "noun_span", "noun_span_en"))
     for path in ("/etc/passwd", "../x.png", "images/../../x.png", "images\\x.png", "C:x.png", "."):
+        yield {"image": path}, "image"
+    for name in BAD_IDS:
+        yield {"id": name}, "id"
+    for name in ("a/b", "a\\b", "a\nb", "a\u202eb", " a", ".a", "a ", "é" * 101):
+        yield {"culture": name}, "culture"
+    for name in ("a\0b", "a\u2028b", "a\u200fb"):
+        yield {"category": name}, "category"
+    for name in ("../ar", "ar}", "a" * 40):
+        yield {"language": name}, "language"
+    for path in ("images/" + "x" * 300, "images/a\0.png", "a/" * 600 + "x.png"):
         yield {"image": path}, "image"
     yield {"culture": "Italia"}, "culture"
     yield {"culture": "Unrecognisable"}, "culture"
@@ -221,8 +281,17 @@ def test_a_culture_in_another_cultures_language_is_odd():
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).map(
     lambda s: unicodedata.normalize("NFC", s)
 )
+# what a spreadsheet would run, and what looks like it
+formula = st.sampled_from(["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", "\n", "'=1", "''=1", "'", "''", "'a", "-1.5",
+                           "-1-1", "+1,000.5", "−1", "＝1", "=cmd|' /C calc'!A0", '=HYPERLINK("http://x")'])  # fmt: skip
 optional = st.one_of(
-    st.none(), st.sampled_from(["NA", "null", "1", "[1, 2]", ' "q", x', "a\nb", "a\r\nb", "\u2028", "مَلِك"]), text
+    formula,
+    st.tuples(st.sampled_from(["", "'", "''"]), st.sampled_from("=+-@\t\r\n＝＋－＠"), st.text(max_size=4))
+    .map("".join)
+    .map(lambda s: unicodedata.normalize("NFC", "".join(c for c in s if not "\ud800" <= c <= "\udfff"))),
+    st.none(),
+    st.sampled_from(["NA", "null", "1", "[1, 2]", ' "q", x', "a\nb", "a\r\nb", "\u2028", "مَلِك"]),
+    text,
 )
 
 
@@ -258,6 +327,31 @@ def test_a_csv_from_a_spreadsheet_loads(folder):
     (folder / "samples.csv").write_bytes(b"\xef\xbb\xbf" + raw.replace(b"\n", b"\r\n"))
     (folder / "samples.parquet").unlink()
     assert len(benchmark.load(folder).rows) == len(few_rows())
+
+
+@given(cell=st.one_of(optional.filter(bool), st.text(max_size=6)))
+@settings(max_examples=400)
+def test_no_cell_is_run_and_every_cell_comes_back(cell):
+    out = tables.guarded(cell)
+    assert tables.unguarded(out) == cell
+    if out[:1] and out[0] in "=+-@\t\r\n＝＋－＠":
+        float(out.replace(",", "").rstrip(" %"))  # a number, which nothing runs
+
+
+def test_a_formula_in_a_csv_table_is_text_and_a_number_stays_one(tmp_path):
+    row = schema.Row.model_validate(
+        few_rows()[0] | {"region": '=HYPERLINK("http://x")', "annotator": "-3.5", "drawing": -2}
+    )
+    tables.write(tmp_path / "samples.csv", [row])
+    cells = next(csv.DictReader(io.StringIO((tmp_path / "samples.csv").read_text(encoding="utf-8"), newline="")))
+    assert (cells["region"], cells["annotator"], cells["drawing"]) == ('\'=HYPERLINK("http://x")', "-3.5", "-2")
+    assert [schema.Row.model_validate(r) for r in tables.read(tmp_path / "samples.csv")] == [row]
+
+
+def test_a_long_cell_of_a_csv_is_read(tmp_path):
+    row = schema.Row.model_validate(few_rows()[0] | {"source_url": "x" * 200_000})
+    tables.write(tmp_path / "samples.csv", [row])
+    assert [schema.Row.model_validate(r) for r in tables.read(tmp_path / "samples.csv")] == [row]
 
 
 # Loading
@@ -339,13 +433,14 @@ def test_a_benchmark_shows_itself(bench):
 
 
 def test_html_is_escaped(folder):
-    evil = "<script>alert(1)</script>"
+    evil = "<img src=x onerror=alert(1)><script>"
     labels = (evil, *card().labels[1:])
     meta = card().model_copy(update={"name": evil, "labels": labels, "languages": card().languages | {"ar": evil}})
     rows = [r | {"culture": evil if r["culture"] == "Arab" else r["culture"]} for r in few_rows()]
     blank = Image.new("RGB", (1, 1))
     benchmark.write(folder / "new", rows, meta, lambda row, path: blank.save(path))
     assert "<script" not in benchmark.load(folder / "new")._repr_html_()
+    assert "<img" not in benchmark.load(folder / "new")._repr_html_()
 
 
 def edit_card(folder, **fields):
@@ -429,6 +524,172 @@ def recolour(path):
         pixels = np.asarray(file).copy()
     pixels[0, 0, 0] ^= 1
     Image.fromarray(pixels).save(path)
+
+
+# Damage
+
+
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory):
+    """A benchmark of twelve rows, in each kind of table."""
+    folders = {}
+    for kind in tables.KINDS:
+        folders[kind] = tmp_path_factory.mktemp("twelve") / kind
+        benchmark.write(folders[kind], few_rows()[:12], card(), benchmark._compose, table=kind)
+    return folders
+
+
+def flipped(raw, rng):
+    at = rng.randrange(8 * len(raw))
+    data = bytearray(raw)
+    data[at // 8] ^= 1 << at % 8
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", ["benchmark.json", "samples.parquet", "samples.jsonl", "samples.csv"])
+def test_no_flipped_bit_is_silent_or_a_traceback(twelve, tmp_path, name):
+    kind = name.rpartition(".")[2]
+    folder = Path(shutil.copytree(twelve["parquet" if kind == "json" else kind], tmp_path / "b"))
+    whole, raw, rng = benchmark.load(folder), (folder / name).read_bytes(), random.Random(7)
+    refused = []
+    for _ in range(300):
+        (folder / name).write_bytes(flipped(raw, rng))
+        try:
+            found = benchmark.load(folder)
+        except InterpError as error:
+            refused.append(str(error))
+        else:
+            assert (found.rows, found.card, found.digest) == (whole.rows, whole.card, whole.digest)
+    assert len(refused) > 100
+    assert all(line.isprintable() for message in refused for line in message.split("\n"))
+
+
+def test_a_changed_card_is_found(folder):
+    text = (folder / "benchmark.json").read_text()
+    for old, new in (("CC-BY-4.0", "CC-BY-4.1"), ('"pocket"', '"packet"'), ('"seed": ', '"seed": 1'), ('"ar"', '"as"')):
+        assert old in text
+        (folder / "benchmark.json").write_text(text.replace(old, new, 1))
+        with pytest.raises(InterpError, match=r"the card was changed.*remove digests\.card"):
+            benchmark.load(folder)
+    edit_card(folder, version="2", digests={k: v for k, v in json.loads(text)["digests"].items() if k != "card"})
+    assert benchmark.load(folder).card.version == "2"
+
+
+@pytest.mark.parametrize("digests", [{"sample": "0" * 64}, {"samples": "x"}, {"samples": 7}])
+def test_digests_name_known_parts(folder, digests):
+    edit_card(folder, digests=digests)
+    with pytest.raises(InterpError, match="field digests"):
+        benchmark.load(folder)
+
+
+def test_a_card_that_could_not_be_read_is_not_written(tmp_path):
+    meta = card().model_copy(update={"licence": " "})
+    with pytest.raises(InterpError, match="its card, field licence: is blank"):
+        benchmark.write(tmp_path / "new", few_rows()[:12], meta, benchmark._compose)
+    assert not (tmp_path / "new").exists()
+
+
+DEEP = json.loads("[" * 900 + "]" * 900)
+values = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9), st.just(DEEP), st.just("x" * 10**6),
+    st.sampled_from([10**30, -1, float("nan"), "\ud800", "a\0b", "\x1b[2J", "a\nb", "../../x", {"bytes": [1]},
+                     [[0, 1]], {}]),
+)  # fmt: skip
+fields = st.one_of(
+    st.sampled_from([*schema.Row.model_fields]), st.sampled_from(["\ud800", "a\nb", "", "x" * 9999]), st.text()
+)
+
+
+def told(path):
+    """What is said of a table: an error, or findings; each can be printed in a line."""
+    try:
+        said = [str(f) for f in schema.check_rows(tables.read(path), card(), path.name, warn=True).findings]
+    except InterpError as error:
+        said = [str(error)]
+    assert all(line.isprintable() and len(line) < 2000 for line in said), said[:1]
+    return said
+
+
+@given(change=st.dictionaries(fields, values, max_size=3))
+@settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_row_holds_is_told_in_lines(tmp_path, change):
+    (tmp_path / "samples.jsonl").write_text(json.dumps(few_rows()[0] | change) + "\n")
+    assert told(tmp_path / "samples.jsonl") or all(f in schema.Row.model_fields for f in change)
+
+
+@pytest.mark.parametrize("kind", tables.KINDS)
+@given(data=st.binary(max_size=60), before=st.sampled_from([b"", b"id\n", b'{"id":', b"PAR1", b'"', b"\xef\xbb\xbf"]))
+@settings(max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_file_holds_is_told_in_lines(tmp_path, kind, data, before):
+    (tmp_path / f"samples.{kind}").write_bytes(before + data)
+    assert told(tmp_path / f"samples.{kind}")
+
+
+def odd_columns():
+    """Columns that are no text: most of what Arrow has, some of it beyond what Python can hold."""
+    yield pa.array([2**30], pa.date32())
+    yield pa.array([2**62], pa.duration("ms"))
+    yield pa.array([2**62], pa.timestamp("ms"))
+    yield pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))
+    yield pa.array([{"a": [{"b": 1}]}])
+    yield pa.array([b"\xff"])
+    yield pa.array([float("nan")])
+    yield pa.array([["\0"]])
+    yield pa.array([None])
+    yield pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    yield pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(bytes([0, 0, 0, 0, 1, 0, 0, 0])), pa.py_buffer(b"\xff")]
+    )
+
+
+@pytest.mark.parametrize("column", list(odd_columns()), ids=lambda c: str(c.type)[:20])
+def test_whatever_a_parquet_file_holds_is_told_in_lines(tmp_path, column):
+    for field in ("id", "noun_span", "drawing"):
+        pq.write_table(pa.table({field: column}), tmp_path / "samples.parquet")
+        assert told(tmp_path / "samples.parquet")
+
+
+def test_a_name_that_comes_twice_is_refused(tmp_path):
+    rows = [schema.Row.model_validate(r) for r in few_rows()[:2]]
+    tables.write(tmp_path / "samples.parquet", rows)
+    table = pq.ParquetFile(tmp_path / "samples.parquet").read()
+    pq.write_table(table.append_column("id", pa.array(["x", "y"])), tmp_path / "samples.parquet")
+    with pytest.raises(InterpError, match="a column is named twice: 'id'"):
+        tables.read(tmp_path / "samples.parquet")
+    row = json.dumps(few_rows()[0])
+    (tmp_path / "samples.jsonl").write_text(row.replace('{"id"', '{"id": "x", "id"') + "\n")
+    assert "row 1" in told(tmp_path / "samples.jsonl")[0]
+
+
+@pytest.mark.parametrize("kind", tables.KINDS)
+def test_what_is_no_file_or_another_kind_of_file_is_told(folder, kind):
+    path = folder / f"samples.{kind}"
+    (folder / "samples.parquet").unlink()
+    for make in (path.mkdir, lambda: os.mkfifo(path), lambda: path.write_bytes(gzip.compress(b"id\na\n"))):
+        make()
+        assert told(path)
+        with pytest.raises(InterpError):
+            benchmark.load(folder)
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda p: p.write_bytes(b"[" * 10**5), lambda p: p.write_text("7")]
+)
+def test_a_card_that_is_none_is_told(folder, make):
+    (folder / "benchmark.json").unlink()
+    make(folder / "benchmark.json")
+    with pytest.raises(InterpError, match=r"benchmark\.json"):
+        benchmark.load(folder)
+
+
+def test_pages_of_parquet_have_checksums(tmp_path):
+    tables.write(tmp_path / "samples.parquet", [schema.Row.model_validate(r) for r in few_rows()[:12]])
+    raw = (tmp_path / "samples.parquet").read_bytes()
+    at = raw.index(b"train-arab-ant-0")
+    (tmp_path / "samples.parquet").write_bytes(raw[:at] + b"T" + raw[at + 1 :])
+    with pytest.raises(InterpError, match=r"samples\.parquet: cannot be read as a table: .*CRC"):
+        tables.read(tmp_path / "samples.parquet")
 
 
 @given(data=st.data())
@@ -626,6 +887,22 @@ def test_a_subset_depends_on_the_seed_alone():
 def test_a_subset_that_cannot_be_is_refused(per_culture):
     with pytest.raises(InterpError, match="Arab has 120; ask for 1 to 120"):
         whole().subset("test", per_culture, seed=0)
+
+
+@pytest.mark.parametrize("seed", [-1, 10**30, pytest.param(10**5000, id="huge"), True])
+def test_what_is_no_seed_is_refused(seed):
+    with pytest.raises(InterpError, match=r"seed .*: a whole number from 0 to 2"):
+        whole().subset("test", 3, seed)
+    with pytest.raises(InterpError, match="seed"):
+        benchmark.split(ten(), seed=seed)
+
+
+@pytest.mark.parametrize("shares", [(-7, 2, 1), (10**5000, 1, 1), (10**30, 1, 1)])
+def test_shares_have_bounds(shares):
+    with pytest.raises(InterpError, match="each must be a positive number of parts, 1,000,000 at most"):
+        benchmark.split(ten(), shares, seed=0)
+    with pytest.raises(InterpError, match="samples a culture asked"):
+        whole().subset("test", 10**5000, 0)
 
 
 # Writing

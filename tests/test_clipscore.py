@@ -10,6 +10,7 @@ from types import ModuleType
 import families
 import huggingface_hub
 import numpy as np
+import pretend_gpu
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -502,3 +503,16 @@ def test_names_and_digests_tell_metrics_apart(clip, tower):
     ]
     assert len({m.digest for m in metrics}) == 4
     assert {(m.unit, m.direction, m.grouped) for m in metrics} == {("cosine", "higher", False)}
+
+
+def test_towers_on_a_gpu_compute_there_and_give_main_memory(tower, clip, published, clip_folder):
+    shown, said = pictures((50, 32), (30, 60)), CAPTIONS[:2]
+    for here, folder in ((tower, published), (clip, clip_folder)):
+        with pretend_gpu.there():
+            there = towers.load_tower(folder, "cuda")
+            held = [*there.__dict__.values()]
+            assert {p.device.type for m in held if isinstance(m, nn.Module) for p in m.parameters()} == {"cuda"}
+            scores = ClipScore(there).measure(shown, [sample(0), sample(1)]).values
+            assert there.images(shown).device.type == there.texts(said).device.type == "cpu"
+        assert there.digest == here.digest
+        assert np.array_equal(scores, ClipScore(here).measure(shown, [sample(0), sample(1)]).values)

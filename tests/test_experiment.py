@@ -1,12 +1,20 @@
 """experiment: paired arms on a tiny model with a judge that reads pixels."""
 
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pytest
+from servers import Reply, Server
 
 import interp
 from interp import arms, generation, layers, stats, trials, values
 from interp.errors import InterpError
 from interp.metrics.judges.base import Verdicts
+from interp.store import Journal
 from interp.types import UNRECOGNISABLE, Site
 
 
@@ -82,6 +90,123 @@ def test_an_interrupted_arm_goes_on(tiny_neurons, options, monkeypatch):
         assert calls, "another judge, or one without a digest, is asked anew"
 
 
+KILLED_STAGE = """
+import sys
+from pathlib import Path
+
+tests, work, bench, url = sys.argv[1:]
+sys.path.insert(0, tests)
+import beartype
+import tiny
+from test_experiment import paid_stage
+from interp import benchmarks
+
+paid_stage(tiny.load(Path(work) / "model"), benchmarks.load(Path(bench)), url, Path(work) / "cache", 4)
+"""
+
+
+def paid_stage(model, bench, url, cache, at_once=4, threads=1, **settings):
+    """An arm of twelve pictures under a judge behind a server."""
+    from interp.metrics.judges.openai import OpenAiJudge
+    from interp.metrics.judges.sender import Sender
+
+    labels = (*bench.cultures, UNRECOGNISABLE)
+    judge = OpenAiJudge(labels, "some-vlm", url, sender=Sender(6e6, threads, **settings))
+    cache.mkdir(parents=True, exist_ok=True)
+    model.images_at_once = at_once
+    stage = arms.Stage(model, judge, tuple(bench.samples("test")[:12]), cache=cache, progress=False)
+    return stage.arm("paid", "noun")
+
+
+def letter(request):
+    """Answers by the picture, with the letter at which Japan stands."""
+    text = request.body["messages"][0]["content"][1]["text"]
+    given = next(line[0] for line in text.splitlines() if line.endswith(". Japan"))
+    return Reply({"choices": [{"message": {"content": given}, "finish_reason": "stop"}]})
+
+
+def shown(request):
+    return request.body["messages"][0]["content"][0]["image_url"]["url"]
+
+
+@pytest.fixture
+def own_model(tiny_model, monkeypatch):
+    monkeypatch.setattr(tiny_model, "images_at_once", 4)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-5f2c9b71aa04")
+    monkeypatch.setenv("NO_PROXY", "*")
+    return tiny_model
+
+
+def test_an_arm_killed_in_a_batch_pays_for_nothing_twice(own_model, small_bench, tmp_path):
+    """A real kill at the seventh question, in the middle of the second batch of four."""
+    running = []
+
+    def reply(request):
+        if len(server.requests) == 7 and running:
+            running.pop().kill()
+        return letter(request)
+
+    with Server(reply) as server:
+        words = [sys.executable, "-c", KILLED_STAGE, Path(__file__).parent, tmp_path, small_bench.folder, server.url]
+        running.append(subprocess.Popen(list(map(str, words))))
+        assert running[0].wait(600) == -signal.SIGKILL
+        assert len(server.requests) == 7
+        found = paid_stage(own_model, small_bench, server.url, tmp_path / "cache")
+        counts = Counter(map(shown, server.requests))
+        assert found.answer == ("Japan",) * 12
+        assert sorted(counts.values()) == [1] * 11 + [2], "only what was in flight is asked again"
+        assert counts[shown(server.requests[6])] == 2
+        again = paid_stage(own_model, small_bench, server.url, tmp_path / "cache", at_once=5)
+        assert again.answer == found.answer
+        assert len(server.requests) == 13, "nothing is asked again however the pictures are batched"
+
+
+def test_an_arm_that_a_server_ends_keeps_what_was_answered(own_model, small_bench, tmp_path):
+    def reply(request):
+        return Reply({"error": {"message": "no"}}, 401) if len(server.requests) == 6 else letter(request)
+
+    with Server(reply) as server:
+        with pytest.raises(InterpError, match="HTTP 401"):
+            paid_stage(own_model, small_bench, server.url, tmp_path)
+        paid_stage(own_model, small_bench, server.url, tmp_path)
+        counts = Counter(map(shown, server.requests))
+        assert sorted(counts.values()) == [1] * 11 + [2]
+
+
+def test_a_picture_without_an_answer_is_asked_about_again(own_model, small_bench, tmp_path):
+    def reply(request):
+        return Reply(b"", 500) if len(server.requests) in (2, 3) else letter(request)
+
+    with Server(reply) as server:
+        first = paid_stage(own_model, small_bench, server.url, tmp_path, attempts=1)
+        assert Counter(first.answer) == {"Japan": 10, "": 2}
+        second = paid_stage(own_model, small_bench, server.url, tmp_path, attempts=1)
+        assert second.answer == ("Japan",) * 12 and len(server.requests) == 14
+
+
+def test_a_metric_that_is_paid_for_is_kept_by_the_picture_too(own_model, small_bench, tmp_path, options):
+    from interp.metrics.culture_vqa import CultureVqa
+    from interp.metrics.judges.openai import OpenAiJudge
+    from interp.metrics.judges.sender import Sender
+
+    def reply(request):
+        return Reply(b"", 401) if len(server.requests) == 7 else letter(request)
+
+    with Server(reply) as server:
+        judge = OpenAiJudge((*small_bench.cultures, UNRECOGNISABLE), "some-vlm", server.url, sender=Sender(6e6, 1))
+        samples = tuple(small_bench.samples("test")[:12])
+        metrics = (CultureVqa(judge), CultureVqa(options["judge"]))
+        stage = arms.Stage(own_model, options["judge"], samples, cache=tmp_path, progress=False, metrics=metrics)
+        with pytest.raises(InterpError, match="HTTP 401"):
+            stage.arm("paid", "noun")
+        found = arms.Stage(own_model, options["judge"], samples, cache=tmp_path, progress=False, metrics=metrics)
+        scores = found.arm("paid", "noun").scores["culture_vqa:some-vlm"]
+        assert scores.tolist() == [100.0 * (s.culture == "Japan") for s in samples]
+        assert len(server.requests) == 13
+        # three batches of the judge's and of the free metric's, and twelve answers that were paid for
+        assert len(Journal(tmp_path / "arms.jsonl")) == 3 + 3 + 12
+
+
 def test_controls_are_matched_and_hold_no_culture(tiny_neurons):
     taken = {i for s in tiny_neurons.sets.values() for i in s.indices}
     sets = trials.control_sets(tiny_neurons, "Japan", 5, seed=1)
@@ -140,7 +265,7 @@ def test_steer_draws_pairs(tiny_model, tiny_neurons):
 
 def test_values_come_back(tiny_neurons, options, tmp_path):
     effect = interp.ablate(tiny_neurons, random_control=2, **options)
-    values.save(effect, tmp_path / "effect", values.manifest_of("interp ablate", tiny_neurons))
+    values.save(effect, tmp_path / "effect", values.manifest("interp ablate", "ablate", neurons=tiny_neurons))
     again = values.load(tmp_path / "effect")
     assert again.accuracy == effect.accuracy
     for name, arm in effect.arms.items():

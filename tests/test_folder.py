@@ -680,15 +680,28 @@ def test_files_are_hashed_once(copy, cache, monkeypatch):
     folders.digest(copy, ["vae", "unet"])
     assert hashed[4:] == [single(copy / "vae")]
     remembered = json.loads((cache / "digests.json").read_text())
-    assert len(remembered) == 4
+    assert len(remembered) == 5 and remembered["content_sha256"]
     assert remembered[str(single(copy / "vae"))][2] == original(single(copy / "vae"))
     shutil.rmtree(copy / "unet")
     flip(single(copy / "vae"))
     folders.digest(copy, ["vae"])
-    assert len(json.loads((cache / "digests.json").read_text())) == 2
-    (cache / "digests.json").write_text("{")
-    with pytest.raises(InterpError, match=r"digests\.json: not JSON .*; remove it"):
-        folders.digest(copy, ["vae"])
+    assert len(json.loads((cache / "digests.json").read_text())) == 3
+
+
+def test_a_damaged_memory_of_digests_is_not_believed(tmp_path, monkeypatch):
+    """It is only a memory: whatever is wrong with it, the files are read again."""
+    cache, copy = tmp_path / "cache", tmp_path / "model"
+    monkeypatch.setenv("INTERP_CACHE", str(cache))
+    (copy / "unet").mkdir(parents=True)
+    (copy / "unet" / "config.json").write_text("{}")
+    (copy / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
+    first = folders.digest(copy, ["unet"])
+    memory = cache / "digests.json"
+    sound = memory.read_text()
+    wrong = sound.replace(json.loads(sound)[str(copy / "unet" / "config.json")][2][:8], "0" * 8)
+    for text in ("{", "", "[]", wrong, sound.replace("content", "Content")):
+        memory.write_text(text)
+        assert folders.digest(copy, ["unet"]) == first
 
 
 class Hub:

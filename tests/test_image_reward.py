@@ -5,6 +5,7 @@ import shutil
 
 import families
 import numpy as np
+import pretend_gpu
 import pytest
 import torch
 from torch.nn import functional as F
@@ -327,3 +328,13 @@ def test_it_is_converted_once_and_half_precision_is_near(copy, reward, monkeypat
     found = half.measure(pictures(), SAMPLES).values
     np.testing.assert_allclose(found, reward.measure(pictures(), SAMPLES).values, atol=0.05)
     assert whole.digest == reward.digest != half.digest
+
+
+def test_on_a_gpu_it_computes_there(published, reward):
+    with pretend_gpu.there():
+        there = load(published, device="cuda")
+        found = there.measure(pictures(), SAMPLES).values
+    parts = (there.vision, there.text, there.head)
+    assert {p.device.type for part in parts for p in part.parameters()} == {"cuda"}
+    assert np.array_equal(found, reward.measure(pictures(), SAMPLES).values)
+    assert there.digest == reward.digest

@@ -6,6 +6,7 @@ import shutil
 import socket
 
 import numpy as np
+import pretend_gpu
 import pytest
 import torch
 import transformers
@@ -361,3 +362,13 @@ def test_pillow_s_pictures_need_no_torchvision(judge):
     torch.testing.assert_close(made["pixel_values"], expected, atol=1e-6, rtol=0)
     assert made["image_grid_thw"].tolist() == grid.tolist()
     assert type(judge.processor.image_processor).__name__ == "Qwen2VLImageProcessorPil"
+
+
+def test_on_a_gpu_it_answers_from_there(folder, judge):
+    shown = [picture(32, 64), picture(96, 32, 1)]
+    with pretend_gpu.there():
+        there = load(folder, device="cuda")
+        assert {p.device.type for p in there.model.parameters()} == {"cuda"}
+        found = there(shown, ITEMS[:2])
+    assert np.array_equal(found.culture_probability, judge(shown, ITEMS[:2]).culture_probability)
+    assert there.digest == judge.digest

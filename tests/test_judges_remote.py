@@ -1,6 +1,8 @@
 """metrics/judges/{remote,openai,gemini}: the real clients against local servers that play the documented replies."""
 
 import base64
+import codecs
+import gzip
 import io
 import json
 import logging
@@ -9,6 +11,9 @@ import re
 import socket
 import subprocess
 import sys
+import time
+import traceback
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from email.utils import formatdate
@@ -16,7 +21,7 @@ from email.utils import formatdate
 import numpy as np
 import pytest
 from PIL import Image
-from servers import Reply, Server
+from servers import ROGUES, SAYS, Reply, Rogue, Server, says, silent, whole
 
 from interp.errors import InterpError, InterpWarning
 from interp.metrics.judges import gemini, openai, remote
@@ -24,6 +29,7 @@ from interp.metrics.judges.base import LETTERS, Judge, rotated
 from interp.metrics.judges.gemini import GeminiJudge
 from interp.metrics.judges.openai import OpenAiJudge
 from interp.metrics.judges.sender import Answer, Busy, Clock, Sender
+from interp.metrics.judges.words import Secret, told
 from interp.types import UNRECOGNISABLE
 
 LABELS = ("France", "Japan", "Korea", "Poland", UNRECOGNISABLE)
@@ -449,7 +455,7 @@ def test_the_key_is_in_no_error_log_repr_or_digest(system, status, caplog, monke
     caplog.set_level(logging.DEBUG)
     with Server(system.error(status, f"wrong key {KEY}, not {KEY}")) as server:
         judge = system.judge(server, sender=patient())
-        with pytest.raises(InterpError, match="wrong key …, not …") as caught:
+        with pytest.raises(InterpError, match=f"HTTP {status}: no message that can be repeated; ") as caught:
             judge(pictures(1), ITEMS[:1])
         before = judge.digest
         monkeypatch.setenv("OPENAI_API_KEY", "another")
@@ -487,6 +493,288 @@ def test_a_key_in_the_address_is_refused():
         assert KEY not in str(caught.value)
 
 
+# Servers that hold, fill or lead elsewhere
+
+
+def rogue_judge(system, server, seconds=1.0, **settings):
+    """A judge of a rogue; with a wait of 0 between attempts, so that the time is the attempts' own."""
+    return system.judge(server, sender=Sender(a_minute=6e6, threads=1, timeout=seconds, first_wait=0, **settings))
+
+
+@pytest.mark.parametrize("kind", ROGUES)
+def test_a_rogue_costs_one_picture_and_bounded_time(system, kind):
+    """Unscored by its reason, without a traceback or a warning, in no more time than the attempt has."""
+    play, reason = ROGUES[kind]
+    with Rogue(play()) as server:
+        judge = rogue_judge(system, server, attempts=1)
+        started = time.monotonic()
+        found = judge(pictures(1), ITEMS[:1])
+        took = time.monotonic() - started
+    assert found.culture == ("",)
+    assert sum(judge.unscored.values()) == 1 and set(judge.unscored) <= set(reason.split(" or "))
+    assert took < 4, "an attempt has a second"
+    assert len(server.requests) == 1
+
+
+def test_a_reply_that_is_too_long_is_not_paid_for_again(system):
+    with Rogue(ROGUES["never ends the body"][0]()) as server:
+        judge = rogue_judge(system, server, attempts=5)
+        judge(pictures(1), ITEMS[:1])
+    assert judge.unscored == {"reply too long": 1}
+    assert len(server.requests) == 1
+
+
+def test_a_bomb_takes_no_memory(system):
+    for kind in ("gzip bomb", "deflate bomb", "sends 50 MB"):
+        with Rogue(ROGUES[kind][0]()) as server:
+            judge = rogue_judge(system, server, attempts=1)
+            judge(pictures(1), ITEMS[:1])
+            tracemalloc.start()
+            judge(pictures(1), ITEMS[:1])
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert peak < 16e6, f"{kind}: {peak / 1e6:.0f} MB"
+
+
+def test_one_gzip_is_read_although_none_was_asked_for(system):
+    with Rogue(says(whole(gzip.compress(SAYS), Content_Encoding="gzip"))) as server:
+        assert rogue_judge(system, server)(pictures(1), ITEMS[:1]).culture != ("",)
+    assert b"accept-encoding: identity" in server.requests[0].lower()
+
+
+def test_a_server_that_does_not_read_is_left(system):
+    """A picture larger than what the sockets hold, to a server that takes a little now and then."""
+
+    def sip(line, ending):
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        while not ending.wait(0.2):
+            line.recv(4096)
+
+    with Rogue(sip, read=False) as server:
+        judge = rogue_judge(system, server, attempts=1)
+        started = time.monotonic()
+        judge(pictures(1, 2000), ITEMS[:1])
+        assert time.monotonic() - started < 6
+    assert judge.unscored == {"timeout": 1}
+
+
+@pytest.mark.parametrize("play", [silent, says(b"HTTP/1.1 400 Bad Request\r\n\r\n")])
+def test_a_server_that_speaks_no_tls_is_left(system, play):
+    with Rogue(play, read=False) as server:
+        server.url = server.url.replace("http:", "https:")
+        judge = rogue_judge(system, server, attempts=1)
+        started = time.monotonic()
+        judge(pictures(1), ITEMS[:1])
+        assert time.monotonic() - started < 4
+    assert set(judge.unscored) <= {"timeout", "connection (ConnectError)"}
+    assert sum(judge.unscored.values()) == 1
+
+
+def test_a_second_reply_is_not_taken_for_the_next_question(system):
+    """Two replies on one connection, where a client that keeps it would give the second to the next picture."""
+    other = SAYS.replace(b'"A"', b'"B"')
+    with Rogue(says(whole(SAYS) + whole(other), b"")) as server:
+        found = rogue_judge(system, server)(pictures(3), ITEMS[:3])
+    assert found.culture == tuple(rotated(LABELS, i)[0] for i in ITEMS[:3])
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed(system, status):
+    with Rogue(says(whole(SAYS))) as elsewhere, Server() as server:
+        for place in (elsewhere.url, server.url + "/v1", "//127.0.0.1:1/", "file:///etc/passwd"):
+            server.script = (Reply(SAYS, status, {"Location": place}),)
+            server.requests.clear()
+            with pytest.raises(InterpError, match=f"HTTP {status}: .*not followed; give the address that answers$"):
+                system.judge(server, sender=patient())(pictures(1), ITEMS[:1])
+            assert len(server.requests) == 1
+    assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("charset", ["zip", "hex", "rot13", "idna", "undefined", "utf-7", "x" * 99])
+def test_a_charset_does_not_matter(system, charset):
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    found, _, _ = ask(system, Reply(SAYS, headers=headers))
+    assert found.culture != ("",)
+    with pytest.raises(InterpError, match="HTTP 400: some words here; "):
+        ask(system, Reply(b"some words here", 400, headers))
+
+
+AFTER = ["nan", "inf", "-inf", "1e999", "9" * 9999, "Mon, 01 Jan 99999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 -0000",
+         "Thu, 01 Jan 1970 00:00:00 +9999", ",", "٣", "0x10", "1 Jan"]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", AFTER)
+def test_a_retry_after_of_any_kind_ends(header):
+    found = remote.retry_after(header, Clock())
+    assert found is None or found >= 0
+
+
+@pytest.mark.parametrize("error", [None, "no", [], 5, {"message": 5}, {"message": None, "code": []}, {"details": 5}])
+def test_an_error_of_any_form_is_one_line(system, error):
+    with pytest.raises(InterpError, match=r"HTTP 400: .*; check the model's name"):
+        ask(system, Reply({"error": error}, 400))
+    with pytest.raises(InterpError, match="HTTP 404: "):
+        ask(system, Reply([error] * 3, 404))
+
+
+@pytest.mark.parametrize("chance", [1e308, 5.0, float("nan"), -1e308, float("-inf")])
+def test_impossible_probabilities_are_none(chance):
+    reply = OpenAi.says("C")
+    reply.body["choices"][0] |= {
+        "logprobs": {"content": [{"token": "C", "top_logprobs": [{"token": "C", "logprob": chance}]}]}
+    }
+    found, _, _ = ask(OpenAi, reply, logprobs=5)
+    assert found.culture == (rotated(LABELS, ITEMS[0])[2],)
+    row = found.culture_probability
+    assert row is None or np.isnan(row).all() or row.sum() == pytest.approx(1)
+
+
+def test_the_proxy_of_the_environment_is_used(system, monkeypatch):
+    with Server(system.says("A")) as proxy, Server(system.says("A")) as server:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("NO_PROXY")
+        for name in ("no_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        judge = system.judge(server, sender=patient())
+        assert judge(pictures(1), ITEMS[:1]).culture != ("",)
+        assert [r.path for r in proxy.requests] == [server.url + system.path]
+        monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+        if system is OpenAi:
+            monkeypatch.setenv("http_proxy", "gopher://x")
+        with pytest.raises(InterpError, match="NO_PROXY"):
+            judge(pictures(1), ITEMS[:1])
+
+
+# What comes back of the key
+
+
+ECHOES = {
+    "as it is": lambda k: k,
+    "in words": lambda k: f"the key '{k}' is wrong",
+    "its beginning": lambda k: f"key {k[:9]}*** is wrong",
+    "its end": lambda k: f"key ***{k[-7:]} is wrong",
+    "in halves": lambda k: f"first {k[:10]} then {k[10:]}",
+    "in pieces of 4": lambda k: " and ".join(k[n : n + 4] for n in range(0, len(k), 4)),
+    "in pieces of 3": lambda k: " / ".join(k[n : n + 3] for n in range(0, len(k), 3)),
+    "in pieces of 2": lambda k: " or ".join(k[n : n + 2] for n in range(0, len(k), 2)),
+    "by letters": lambda k: " ".join(k),
+    "by letters with dots": lambda k: ".".join(k),
+    "by lines": lambda k: "\n".join(k),
+    "by invisible signs": lambda k: "\u200b".join(k),
+    "by tabs and quotes": lambda k: "'\t'".join(k),
+    "percent": lambda k: "".join(f"%{ord(c):02x}" for c in k),
+    "percent twice": lambda k: "".join(f"%25{ord(c):02X}" for c in k),
+    "HTML": lambda k: "".join(f"&#{ord(c)};" for c in k),
+    "HTML in hex": lambda k: "".join(f"&#x{ord(c):x};" for c in k),
+    "escapes": lambda k: "".join(f"\\x{ord(c):02x}" for c in k),
+    "unicode escapes": lambda k: "".join(f"\\u{ord(c):04x}" for c in k),
+    "full width": lambda k: "".join(chr(ord(c) + 0xFEE0) for c in k),
+    "base64": lambda k: base64.b64encode(k.encode()).decode(),
+    "base64 of the header": lambda k: base64.b64encode(f"Bearer {k}".encode()).decode(),
+    "base64 for addresses": lambda k: base64.urlsafe_b64encode(f"x{k}".encode()).decode(),
+    "base64 in pieces": lambda k: " ".join(re.findall(".{1,5}", base64.b64encode(k.encode()).decode())),
+    "base64 of base64": lambda k: base64.b64encode(base64.b64encode(k.encode())).decode(),
+    "base32": lambda k: base64.b32encode(k.encode()).decode(),
+    "base85": lambda k: base64.b85encode(k.encode()).decode(),
+    "hex": lambda k: k.encode().hex(),
+    "codes": lambda k: " ".join(str(ord(c)) for c in k),
+    "octal": lambda k: " ".join(f"{ord(c):o}" for c in k),
+    "binary": lambda k: " ".join(f"{ord(c):08b}" for c in k),
+    "other case": lambda k: k.swapcase(),
+    "backwards": lambda k: k[::-1],
+    "backwards in pieces": lambda k: " - ".join(re.findall(".{1,3}", k[::-1])),
+    "rot13": lambda k: codecs.encode(k, "rot13"),
+    "far behind": lambda k: "x " * 140 + k,
+}
+"""How a server may give the key back."""
+KEYS = {
+    "mixed": "sk-test-5f2c9b71aa04",
+    "letters": "sk-QwErtZuIopAsDfGhJk",
+    "small letters": "abcdefghijklmnopqrst",
+    "words": "correct-horse-battery-staple",
+    "Google's": "AIzaSyD3x4mpl3-K3y_0f7h15T35tXx",
+    "digits": "90817263549081726354",
+}
+
+
+def leaks(text, key):
+    """The longest piece of a key that is in a text, read by its letters and digits alone, either way, any case.
+
+    Words of English that the message has of its own are taken out first.
+    """
+    own = (
+        "some vlm at http 127 0 0 1 refused the question with no message that can be repeated check key what it may use"
+    )
+    bare = "".join(w for w in re.findall(r"[a-z0-9]+", text.casefold()) if w not in own.split())
+    plain = "".join(re.findall(r"[a-z0-9]", key.casefold()))
+    pieces = [form[a:b] for form in (plain, plain[::-1]) for a in range(len(form)) for b in range(a + 1, len(form) + 1)]
+    return max((len(p) for p in pieces if p in bare), default=0)
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+def test_no_piece_of_the_key_is_repeated(echo):
+    for key in KEYS.values():
+        given = ECHOES[echo](key)
+        said = told(f"Incorrect: {given}. Try another.", Secret(key))
+        assert leaks(said, key) < 6
+        pieces = set(re.findall(r"[^\s.,:]{3,}", given)) - {*["the", "key", "first", "then", "and", "wrong"]}
+        assert sum(len(piece) for piece in pieces if piece in said) < 6, said
+
+
+def test_what_is_plain_english_is_repeated():
+    key = Secret(KEYS["mixed"])
+    for said in (
+        "API key not valid. Please pass a valid API key.",
+        "Unsupported parameter: 'max_tokens' is not supported with this model.",
+        "The model does not exist or you do not have access to it.",
+    ):
+        assert told(said, key) == said
+    assert told("The model `gpt-4o` does not exist", key, {"gpt-4o"}) == "The model `gpt-4o` does not exist"
+    assert told("Incorrect API key provided: ab12****zz99. You can find it", key) == (
+        "Incorrect API key provided: … You can find it"
+    )
+    assert told("at most 4096 tokens\x1b[31m", Secret("")) == "at most 4096 …"
+    assert len(told("word " * 999, key)) == 300
+
+
+@pytest.mark.parametrize("place", ["message", "header", "reason", "code", "body", "finish", "cookie"])
+@pytest.mark.parametrize("echo", ["as it is", "percent", "base64", "by letters", "backwards", "other case"])
+def test_wherever_the_key_comes_back_nothing_shows_it(system, place, echo, caplog, capsys):
+    """Not the message, the log at its loudest, a warning, a traceback with every local, or the counts."""
+    given = ECHOES[echo](KEY)
+    caplog.set_level(1)
+    message = given if place == "message" else "no"
+    body = json.dumps(
+        {"error": {"message": message, "code": given if place == "code" else 7, "status": given}}
+    ).encode()
+    headers = {"X_Your_Key": given, "Location": given} if place == "header" else {}
+    if place == "cookie":
+        headers = {"Set_Cookie": f"k={given}"}
+    status = f"401 {given}" if place == "reason" else "401 No"
+    reply = whole(given.encode() if place == "body" else body, status, **headers)
+    if place == "finish":
+        one = {"finish_reason": given, "finishReason": given, "message": {"content": "A"}, "content": {"parts": []}}
+        said = {"choices": [one], "candidates": [one], "usageMetadata": {"promptTokensDetails": [{"modality": given}]}}
+        reply = whole(json.dumps(said).encode())
+    with Rogue(says(reply)) as server:
+        judge = rogue_judge(system, server)
+        error = None
+        try:
+            judge(pictures(1), ITEMS[:1])
+        except InterpError as caught:
+            error = caught
+    shown = caplog.text + str(judge.unscored) + repr(judge) + "".join(capsys.readouterr())
+    if error is not None:
+        assert error.__context__ is None and error.__cause__ is None
+        lines = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        # of this test's own frame the locals are what it plays
+        shown += lines[lines.index("File", lines.index("judge(pictures(1)")) :]
+    for secret in {KEY, given}:
+        assert secret not in shown
+    assert KEY.encode() in server.requests[0]
+
+
 # Pace and cost
 
 
@@ -507,7 +795,7 @@ def test_requests_keep_the_pace_over_calls_and_retries(system):
 def test_all_threads_share_one_pace():
     time = Time()
     sender = Sender(a_minute=60, threads=4, clock=Clock(lambda: 0.0, time.sleep, lambda: 0.0, lambda: 0.0))
-    sender.each([lambda: Answer("A")] * 12)
+    assert len(list(sender.each([lambda: Answer("A")] * 12))) == 12
     assert sorted(time.slept) == [float(n) for n in range(1, 12)]
 
 
@@ -526,14 +814,23 @@ def test_no_more_than_the_threads_ask_at_once():
             here[0] -= 1
         return Answer("A")
 
-    patient(threads=3).each([send] * 9)
+    assert sorted(at for at, _ in patient(threads=3).each([send] * 9)) == list(range(9))
     assert most == [3]
 
 
 @pytest.mark.parametrize("name", ["a_minute", "threads", "attempts", "timeout"])
 def test_a_sender_that_cannot_send_is_refused(name):
-    with pytest.raises(InterpError, match=f"{name}=0: must be above 0"):
-        Sender(**{name: 0})
+    whole = name in ("threads", "attempts")
+    for value in (0, -1, 10**400, -(10**400)) if whole else (0.0, -1.0, math.nan, math.inf, 1e300):
+        with pytest.raises(InterpError, match=f"^{name}=.{{1,40}}: give a (whole )?number from [^\n]* to [^\n]*$"):
+            Sender(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["first_wait", "longest_wait", "lost_in_a_row"])
+def test_waits_that_are_none_are_refused(name):
+    for value in (-1, 10**400) if name == "lost_in_a_row" else (-1.0, math.nan, math.inf, 1e300):
+        with pytest.raises(InterpError, match=f"^{name}="):
+            Sender(**{name: value})
 
 
 def test_the_cost_is_estimated_from_the_sizes(system):

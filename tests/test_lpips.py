@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pretend_gpu
 import pytest
 import torch
 from PIL import Image
@@ -405,3 +406,30 @@ def test_tool_unpickles_arrays_alone(tool, tmp_path):
     (tmp_path / "other.whl").write_bytes(b"other")
     with pytest.raises(InterpError, match=r"lpips==0.1.4 has [0-9a-f]{64}; download it again"):
         tool.checked(tmp_path / "other.whl", "lpips==0.1.4")
+
+
+def test_on_a_gpu_metrics_compute_there():
+    pictures, samples, of = [picture(0), picture(1), picture(2, 64, 96)], [sample(n) for n in "aab"], picture(7)
+    for kind in (lambda **where: Lpips(lambda _: of, **where), Diversity):
+        here = kind()
+        with pretend_gpu.there():
+            there = kind(device="cuda")
+            assert {p.device.type for p in there.net.parameters()} == {"cuda"}
+            found = [there.measure(pictures, samples).values for _ in range(2)]
+        assert np.array_equal(found[0], here.measure(pictures, samples).values, equal_nan=True)
+        assert np.array_equal(found[1], found[0], equal_nan=True)
+        assert there.digest == here.digest
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_loss_is_where_its_tensors_are_and_so_is_its_gradient(dtype):
+    a, b = batch(64, 64, seed=1).to(dtype), batch(64, 64, seed=2)
+    here = a.clone().requires_grad_()
+    lpips(here, b).sum().backward()
+    with pretend_gpu.there():
+        there = a.to("cuda").requires_grad_()
+        value = lpips(there, b.to("cuda"))
+        value.sum().backward()
+        assert value.device.type == there.grad.device.type == "cuda" and there.grad.dtype == dtype
+        assert torch.equal(value.detach().cpu(), lpips(a, b)) and torch.equal(there.grad.cpu(), here.grad)
+    assert here.grad.device.type == "cpu"

@@ -1,13 +1,25 @@
 """measured: batches, groups, and a journal that a killed run goes on from."""
 
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+
 import numpy as np
 import pytest
+from servers import Reply, Server
 
 from interp import InterpError
-from interp.metrics import measured
+from interp.metrics import measured, reliability
 from interp.metrics.base import Scores
+from interp.metrics.culture_vqa import CultureVqa
 from interp.metrics.folder import find
+from interp.metrics.judges.openai import OpenAiJudge
+from interp.metrics.judges.sender import Sender
 from interp.pictures import write
+from interp.store import Journal
+from interp.types import UNRECOGNISABLE
 
 
 class Mean:
@@ -95,6 +107,126 @@ def test_the_unscored_are_tried_again(small_bench, tmp_path):
     metric = Mean()
     found = measured.measure([metric], pictures, samples, tmp_path / "a.jsonl", progress=False)["mean"].values
     assert metric.calls == [[samples[3].id]] and np.isnan(found[3]) and not np.isnan(found[:3]).any()
+
+
+LABELS = ("Arab", "China", "France", "Japan", UNRECOGNISABLE)
+KILLED_MEASURE = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from interp.metrics import measured, reliability
+from interp.metrics.culture_vqa import CultureVqa
+from interp.metrics.judges.openai import OpenAiJudge
+from interp.metrics.judges.sender import Sender
+
+what, url, cache, labels, count, threads = sys.argv[1:]
+judge = OpenAiJudge(tuple(labels.split(",")), "some-vlm", url, sender=Sender(6e6, int(threads)))
+samples = [SimpleNamespace(id=f"s-{n}", culture="Japan", category="ant") for n in range(int(count))]
+pictures = [np.full((4, 4, 3), n, dtype=np.uint8) for n in range(int(count))]
+if what == "measure":
+    found = measured.measure([CultureVqa(judge)], pictures, samples, Path(cache), False)
+    print(*found["culture_vqa:some-vlm"].answers)
+else:
+    print(*reliability.ask(judge, samples, lambda s: pictures[int(s.id[2:])]).culture)
+"""
+
+
+def _shown(request):
+    return request.body["messages"][0]["content"][0]["image_url"]["url"]
+
+
+def _letter(request):
+    """The letter at which Japan stands."""
+    text = request.body["messages"][0]["content"][1]["text"]
+    given = next(line[0] for line in text.splitlines() if line.endswith(". Japan"))
+    return Reply({"choices": [{"message": {"content": given}, "finish_reason": "stop"}]})
+
+
+@pytest.fixture
+def _key(monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-5f2c9b71aa04")
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("INTERP_CACHE", str(tmp_path / "own"))
+
+
+@pytest.mark.usefixtures("_key")
+@pytest.mark.parametrize(("what", "threads"), [("measure", 1), ("measure", 4), ("ask", 2)])
+def test_a_killed_run_pays_again_only_for_what_was_in_flight(what, threads, tmp_path):
+    """Real kills, each at the eleventh question of a run, until a run comes to its end."""
+    count, kills, running = 40, 0, []
+
+    def reply(request):
+        with lock:
+            running[0][1] += 1
+            if running[0][1] == 11:
+                running[0][0].kill()
+        return _letter(request)
+
+    lock = threading.Lock()
+    with Server(reply) as server:
+        words = [what, server.url, tmp_path / "scores.jsonl", ",".join(LABELS), count, threads]
+        while True:
+            running[:] = [[None, 0]]
+            process = running[0][0] = subprocess.Popen(
+                [sys.executable, "-c", KILLED_MEASURE, *map(str, words)], stdout=subprocess.PIPE, text=True
+            )
+            said, _ = process.communicate(timeout=300)
+            if process.returncode == 0:
+                break
+            assert process.returncode == -signal.SIGKILL
+            kills += 1
+            assert kills < 8, "it does not come on"
+    counts = Counter(map(_shown, server.requests))
+    assert said.split() == ["Japan"] * count
+    assert len(counts) == count and kills >= 3
+    # the eleventh question, and on each other thread what was on its way by then
+    assert sum(counts.values()) <= count + kills * threads
+
+
+@pytest.mark.usefixtures("_key")
+def test_a_server_that_ends_a_run_takes_nothing_from_it(tmp_path, small_bench):
+    def reply(request):
+        return Reply(b"", 401) if len(server.requests) == 9 else _letter(request)
+
+    samples, pictures = list(small_bench.samples("test"))[:30], _pictures(30)
+    labels = (*small_bench.cultures, UNRECOGNISABLE)
+    with Server(reply) as server:
+        for what in ("measure", "ask"):
+            server.requests.clear()
+            judge = OpenAiJudge(labels, f"vlm-{what}", server.url, sender=Sender(6e6, 4))
+
+            def run(what=what, judge=judge):
+                if what == "measure":
+                    return measured.measure([CultureVqa(judge)], pictures, samples, tmp_path / "s.jsonl", False)
+                return reliability.ask(judge, samples, lambda s: pictures[samples.index(s)])
+
+            with pytest.raises(InterpError, match="HTTP 401"):
+                run()
+            sent = len(server.requests)
+            assert 9 <= sent <= 12, "what was in flight comes to its end, and nothing more is sent"
+            run()
+            assert len(server.requests) == 30 + 1
+
+
+@pytest.mark.usefixtures("_key")
+def test_equal_pictures_of_one_sample_are_paid_for_once(tmp_path, small_bench):
+    sample, picture = small_bench.samples("test")[0], _pictures(1)[0]
+    with Server(_letter) as server:
+        judge = OpenAiJudge((*small_bench.cultures, UNRECOGNISABLE), "vlm", server.url, sender=Sender(6e6, 4))
+        found = measured.measure([CultureVqa(judge)], [picture] * 9, [sample] * 9, tmp_path / "s.jsonl", False)
+    assert len(server.requests) == 1 and found["culture_vqa:vlm"].answers == ("Japan",) * 9
+
+
+def test_free_metrics_are_written_by_the_chunk(tmp_path, small_bench, monkeypatch):
+    writes = []
+    record_all = Journal.record_all
+    monkeypatch.setattr(Journal, "record_all", lambda self, units: writes.append(len(units)) or record_all(self, units))
+    samples = list(small_bench.samples("test"))[:30] * 3
+    measured.measure([Mean()], _pictures(90), samples, tmp_path / "s.jsonl", progress=False)
+    assert sorted(writes) == [27, 63]
 
 
 def test_bad_input_is_named(small_bench):

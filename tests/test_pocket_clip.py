@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pretend_gpu
 import pytest
 import torch
 from safetensors import safe_open
@@ -194,3 +195,14 @@ def test_the_loss_is_the_mean_of_both_cross_entropies(training):
         total.append(np.mean([-(logs[i] * w[i] / w[i].sum()).sum() for i in range(len(w))]))
     loss = training.info_nce(torch.tensor(cosines), torch.tensor(weights), torch.tensor(math.log(20.0)))
     assert loss.item() == pytest.approx(np.mean(total))
+
+
+def test_on_a_gpu_it_computes_there_and_gives_main_memory(clip, rows):
+    shown, said = [pocket.picture(row) for row in rows[:3]], ["кіт", "a cat", "貓"]
+    with pretend_gpu.there():
+        there = load_pocket_clip(device="cuda")
+        assert there.net.device.type == "cuda" and there is load_pocket_clip(device="cuda:0")
+        images, texts = there.images(shown), there.texts(said)
+        assert images.device.type == texts.device.type == "cpu"
+    assert clip.net.device.type == "cpu" and there.digest == clip.digest
+    assert torch.equal(images, clip.images(shown)) and torch.equal(texts, clip.texts(said))

@@ -224,7 +224,7 @@ def test_other_weights_under_right_checksums_are_refused(folder):
         files.verify(folder)
     (part / sae.WEIGHTS).write_bytes(b"no tensors")
     relist(folder, f"layer_09/{sae.WEIGHTS}")
-    with pytest.raises(InterpError, match="layer_09: cannot be read as sae"):
+    with pytest.raises(InterpError, match=r"layer_09/sae_weights\.safetensors: damaged"):
         files.verify(folder)
 
 
@@ -307,11 +307,26 @@ def test_bad_requests_are_refused(saes, tmp_path):
 
 def test_only_an_earlier_publication_is_replaced(saes, tmp_path):
     (tmp_path / "mine.txt").write_text("dear")
-    with pytest.raises(InterpError, match="holds other things than an earlier publication"):
+    with pytest.raises(InterpError, match=r"mine\.txt is not of an earlier publication"):
         publishing.publish(saes[0], REPO, "MIT", True, tmp_path)
     for licence in ("MIT", "ISC"):
         publishing.publish(saes[0], REPO, licence, True, tmp_path / "out")
     assert files.verify(tmp_path / "out").licence == "ISC"
+    thesis = tmp_path / "out" / "thesis.tex"
+    thesis.write_text("years of work")
+    with pytest.raises(InterpError, match=r"thesis\.tex is not of an earlier publication"):
+        publishing.publish(saes[0], REPO, "MIT", True, tmp_path / "out")
+    assert thesis.read_text() == "years of work"
+    thesis.unlink()
+    card = tmp_path / "out" / "README.md"
+    card.write_text(card.read_text() + "\nA note of mine.\n")
+    with pytest.raises(InterpError, match=r"README\.md is not of an earlier publication, or was changed"):
+        publishing.publish(saes[0], REPO, "MIT", True, tmp_path / "out")
+    (tmp_path / "sums").mkdir()
+    (tmp_path / "sums" / "SHA256SUMS").write_text("0" * 64 + "  disk.iso\n")
+    (tmp_path / "sums" / "disk.iso").write_text("big")
+    with pytest.raises(InterpError, match="nothing was replaced"):
+        publishing.publish(saes[0], REPO, "MIT", True, tmp_path / "sums")
 
 
 def test_no_path_of_this_machine_is_published(written, tmp_path):
@@ -351,7 +366,7 @@ def test_the_card_says_the_manifest(written, folder):
     assert publishing.card(manifest) == told
     pocket = publishing.card(manifest.model_copy(update={"model": "pocket", "licence": "EUPL-1.2"}))
     assert "says nothing about real cultures" in pocket
-    assert pocket.startswith("---\nlicense: other\nlicense_name: eupl-1.2\n")
+    assert pocket.startswith("---\nlicense: other\nlicense_name: \"eupl-1.2\"\n")
 
 
 # ------------------------------------------------------------------------------------------------------------- the hub

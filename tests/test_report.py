@@ -44,6 +44,7 @@ from interp.report.results import (
 )
 from interp.report.style import Drawing, render
 from interp.report.text import interval, number, points, probability
+from interp import store
 from interp.store import Manifest
 from interp.types import Arm, Effect, Interval, LayerScores, Neurons, NeuronSet, SaeRef, Site
 
@@ -331,7 +332,7 @@ def test_malformed_results_are_refused_in_one_line(results: Results, tmp_path: P
     data = json.loads(results.to_json())
     change(data)
     path = tmp_path / "results.json"
-    path.write_text(json.dumps(data), encoding="utf-8")
+    store.write_sealed(path, data)
     with pytest.raises(InterpError, match=message) as error:
         Results.read(path)
     assert str(path) in str(error.value)
@@ -342,10 +343,10 @@ def test_what_is_no_results_file_is_refused(tmp_path: Path):
     with pytest.raises(InterpError, match="interp report --out"):
         Results.read(tmp_path / "none.json")
     (tmp_path / "cut.json").write_text('{"manifest": ')
-    with pytest.raises(InterpError, match="is not JSON"):
+    with pytest.raises(InterpError, match="not JSON"):
         Results.read(tmp_path / "cut.json")
     (tmp_path / "list.json").write_text("[1, 2]")
-    with pytest.raises(InterpError, match="without a manifest"):
+    with pytest.raises(InterpError, match="holds a list"):
         Results.read(tmp_path / "list.json")
 
 

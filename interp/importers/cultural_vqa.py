@@ -25,12 +25,13 @@ def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
             "source cultural_vqa: the public files have no country and no answer; give a CSV with the columns "
             f"{', '.join(ANNOTATIONS)} with the option annotations"
         )
-    known = {row.get("u_id"): row for row in tabular.read(options.annotations, ANNOTATIONS)}
+    answers = tabular.read(options.annotations, ANNOTATIONS)
+    known = {row["u_id"]: row for row in answers if all(isinstance(row.get(c), str) for c in ANNOTATIONS)}
     for row in tabular.rows(tabular.files(path, "*.parquet", "hub files"), COLUMNS, options, log):
         if pictured := row.pictured(("u_id",)):
             found, data = pictured
             more = known.get(found["u_id"], {})
-            if "country" not in more or "answer" not in more:
+            if not more:
                 log.leave("no country and answer in the annotations", found["u_id"])
                 continue
             answer = tidy(more["answer"])

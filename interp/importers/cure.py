@@ -1,5 +1,6 @@
 """CuRe: 300 cultural artifacts of 64 regions; pictures are downloaded with the script of its repository."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -41,4 +42,6 @@ def _shown(kind: str, row: Mapping[str, Any], images: Path | None) -> list[Path]
         return []
     names = str(row.get("Wikimedia_Category") or "").replace("\\", "").split(";")
     at = [images / kind / row["Category"] / name.replace(" ", "_") for name in names if name]
-    return [p for folder in at if folder.is_dir() for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES]
+    # os.path, as Path.is_dir raises for a name that is too long; a list may not lead out of the folder of pictures
+    there = [f for f in at if os.path.isdir(f) and f.resolve().is_relative_to(images.resolve())]
+    return [p for folder in there for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES]

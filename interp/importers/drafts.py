@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from interp.errors import InterpError
 from interp.importers.captions import Wording
-from interp.schema import Finding
+from interp.schema import Finding, printable, shown
+from interp.splits import check_seed
 
 EXAMPLES = 3
 """Rows named in the report for each reason to leave rows out."""
@@ -77,6 +78,7 @@ class Options:
     """Tux Paint: draw stamps that are there as SVG only; needs the package resvg-py."""
 
 
+_BOUNDS = {"side": 65_535, "longest": 10_000}
 _ALLOWED = {"labels": ("default", "all"), "captions": ("native", "english"), "bad": ("refuse", "leave")}
 
 
@@ -90,10 +92,15 @@ def options(given: Mapping[str, Any]) -> Options:
     if unknown := sorted(set(given) - set(known)):
         raise InterpError(f"unknown option {unknown[0]!r}; known: {', '.join(known)}")
     if not isinstance(given.get("seed"), int):
-        raise InterpError(f"option seed: the split needs a whole number (found {given.get('seed')!r})")
+        raise InterpError(f"option seed: the split needs a whole number (found {shown(given.get('seed'))})")
+    check_seed(given["seed"])
+    for name, most in _BOUNDS.items():
+        value = given.get(name)
+        if value is not None and not (isinstance(value, int) and 1 <= value <= most):
+            raise InterpError(f"option {name}: a whole number from 1 to {most:,} is needed (found {shown(value)})")
     for name, allowed in _ALLOWED.items():
         if given.get(name, allowed[0]) not in allowed:
-            raise InterpError(f"option {name}: {given[name]!r} is not one of {', '.join(allowed)}")
+            raise InterpError(f"option {name}: {shown(given[name])} is not one of {', '.join(allowed)}")
     for name in ("images", "annotations"):
         if (at := given.get(name)) is not None and not Path(at).exists():
             raise InterpError(f"option {name}: there is no {at}")
@@ -116,7 +123,7 @@ class Log:
 
     def leave(self, reason: str, what: str) -> None:
         """Note a row that is left out."""
-        self._left[reason][what] += 1
+        self._left[reason][printable(what, 200)] += 1
 
     def forgive(self) -> None:
         """Take the rows with errors as left out; what is wrong with a whole file stays an error."""

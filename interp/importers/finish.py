@@ -13,7 +13,7 @@ from interp.importers.drafts import Draft, Log, Options, Report
 from interp.importers.groups import SHARES, Row, dealt
 from interp.importers.pictures import Shelf
 from interp.importers.places import culture_of, defaults, native_language, place_of
-from interp.schema import Card, SplitRule, check_rows, refuse
+from interp.schema import Card, card_of, check_rows, refuse, same_name, shown, sound_id, told_apart
 
 ENGLISH = "en"
 _RULE = "whole categories of each culture; categories that share a picture or a caption stay together"
@@ -55,14 +55,16 @@ def _rows(drafts: Iterable[Draft], shelf: Shelf, options: Options, log: Log) -> 
     """Sound rows with their pictures on the shelf."""
     mine = pictures.among(options.images) if options.images else {}
     seen: dict[str, str] = {}
+    taken: dict[str, str] = {}
     for draft in drafts:
         where = f"{draft.file} row {draft.row}"
         if (first := seen.setdefault(draft.id, where)) != where:
-            log.bad(draft.file, draft.row, "id", f"{draft.id!r} is already the id of {first}")
+            log.bad(draft.file, draft.row, "id", f"{shown(draft.id)} is already the id of {first}")
             continue
-        if (culture := _culture(draft, options, log)) is None or (row := _row(draft, culture, log)) is None:
+        name = _name(draft.id, taken)
+        if (culture := _culture(draft, options, log)) is None or (row := _row(draft, name, culture, log)) is None:
             continue
-        picture = draft.picture if draft.picture is not None else _own(draft, mine)
+        picture = draft.picture if draft.picture is not None else _own(draft, name, mine)
         if picture is None:
             log.leave(_NO_PICTURE, draft.id)
             continue
@@ -85,15 +87,24 @@ def _culture(draft: Draft, options: Options, log: Log) -> str | None:
     return culture
 
 
-def _own(draft: Draft, mine: Mapping[str, Path]) -> Path | None:
+def _name(text: str, taken: dict[str, str]) -> str:
+    """The id of a row: the source's if it is one, and if no earlier row's differs from it in its case alone."""
+    name = sound_id(text)
+    if taken.setdefault(same_name(name), text) != text:
+        name = told_apart(text)
+        taken[same_name(name)] = text
+    return name
+
+
+def _own(draft: Draft, name: str, mine: Mapping[str, Path]) -> Path | None:
     """The user's picture of a row."""
-    return mine.get(draft.id) or (mine.get(pictures.name_of(draft.url)) if draft.url else None)
+    return mine.get(name) or mine.get(draft.id) or (mine.get(pictures.name_of(draft.url)) if draft.url else None)
 
 
-def _row(draft: Draft, culture: str, log: Log) -> Row | None:
+def _row(draft: Draft, name: str, culture: str, log: Log) -> Row | None:
     """The row without picture and split; None, and noted, if it cannot be."""
     native = next((lang for lang in draft.captions if lang != ENGLISH), ENGLISH)
-    row: Row = {"id": draft.id, "culture": culture, "language": native, "category": tidy(draft.category)}
+    row: Row = {"id": name, "culture": culture, "language": native, "category": tidy(draft.category)}
     for language, suffix in ((native, ""), (ENGLISH, "_en")):
         try:
             made = fields(draft.captions[language], language, place_of(culture))
@@ -103,8 +114,8 @@ def _row(draft: Draft, culture: str, log: Log) -> Row | None:
         except InterpError as error:
             log.bad(draft.file, draft.row, "culture_style" + suffix, str(error))
             return None
-        row |= {name + suffix: value for name, value in made.items()}
-    row |= {name: value for name, value in _provenance(draft, culture, native).items() if value}
+        row |= {field + suffix: value for field, value in made.items()}
+    row |= {field: value for field, value in _provenance(draft, culture, native).items() if value}
     return row if _sound(row, draft, log) else None
 
 
@@ -142,14 +153,15 @@ def _refuse_nothing(rows: Sequence[Row], source: str, log: Log) -> None:
 def _card(rows: Sequence[Row], name: str, licence: str, seed: int) -> Card:
     cultures = {r["culture"] for r in rows}
     labels = [*(c for c in defaults() if c in cultures), *sorted(cultures - set(defaults()))]
-    return Card(
-        name=name,
-        version="1.0",
-        licence=licence,
-        labels=tuple(labels),
-        languages=_languages(rows, labels),
-        split=SplitRule(rule=_RULE, shares=SHARES, seed=seed),
-    )
+    fields = {
+        "name": name,
+        "version": "1.0",
+        "licence": licence,
+        "labels": labels,
+        "languages": _languages(rows, labels),
+        "split": {"rule": _RULE, "shares": SHARES, "seed": seed},
+    }
+    return card_of(fields, f"import of {shown(name)}")
 
 
 def _languages(rows: Sequence[Row], labels: Sequence[str]) -> dict[str, str | None]:

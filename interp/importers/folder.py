@@ -1,6 +1,7 @@
 """A folder of pictures with `captions.csv` or `captions.jsonl`: a user's own data."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from interp.importers import tabular
 from interp.importers.captions import Given, Wording
 from interp.importers.drafts import Draft, Log, Options
 from interp.importers.tabular import Row
+from interp.schema import shown
 
 SOURCE = "a folder of pictures and captions"
 LICENCE = None
@@ -43,9 +45,10 @@ def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
 
 def _inside(path: Path, row: Row) -> Path | None:
     at = path / str(row.cells.get("image", ""))
-    if at.is_file() and at.resolve().is_relative_to(path.resolve()):
+    # os.path, as Path.is_file raises for a name that is too long
+    if os.path.isfile(at) and at.resolve().is_relative_to(path.resolve()):
         return at
-    row.bad("image", f"there is no such file in the folder (found {row.cells.get('image')!r})")
+    row.bad("image", f"there is no such file in the folder (found {shown(row.cells.get('image'))})")
     return None
 
 
@@ -83,8 +86,8 @@ def _given(row: Row, suffix: str) -> Given | None:
         value = cells[name + suffix]
         try:
             spans[name] = json.loads(value) if isinstance(value, str) else value
-        except ValueError:
-            row.bad(name + suffix, f"is no span such as [0, 5] (found {value!r:.60})")
+        except (ValueError, RecursionError):
+            row.bad(name + suffix, f"is no span such as [0, 5] (found {shown(value)})")
             return None
     if there and len(there) < len(SPANS):
         missing = next(s for s in SPANS if s not in there)
@@ -92,6 +95,6 @@ def _given(row: Row, suffix: str) -> Given | None:
         return None
     noun = cells.get("noun" + suffix)
     if noun is not None and not isinstance(noun, str):
-        row.bad("noun" + suffix, f"is no text (found {noun!r:.60})")
+        row.bad("noun" + suffix, f"is no text (found {shown(noun)})")
         return None
     return Given(cells["culture_style" + suffix], cells["noun_only" + suffix], noun, spans or None)

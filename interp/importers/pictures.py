@@ -14,8 +14,6 @@ from interp import pictures, store
 from interp.errors import InterpError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for a file that is no sound picture."""
 
 
 def among(folder: Path) -> dict[str, Path]:
@@ -83,14 +81,14 @@ class Shelf:
 def _rgb(picture: bytes | Path) -> Image.Image:
     try:
         return _upright(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
-    except _UNREADABLE as error:
+    except pictures.UNREADABLE as error:
         raise InterpError(f"is no sound picture: {error}; put it there again") from error
 
 
 def _upright(source: io.BytesIO | Path) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's notes on odd but readable files
-        with Image.open(source) as file:
+        with Image.open(source, formats=pictures.FORMATS) as file:
             image = ImageOps.exif_transpose(file)
             if not image.has_transparency_data:
                 return image.convert("RGB")

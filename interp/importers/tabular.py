@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 
 from interp.errors import InterpError
 from interp.importers.drafts import Log, Options
+from interp.schema import printable, shown
+from interp.tables import LARGEST_CELL, UNREADABLE, once, refuse_twice
 
 _BEYOND = "(cells beyond the header)"
 BATCH = 64
@@ -24,7 +27,7 @@ def files(path: Path, pattern: str, what: str) -> list[Path]:
     Raises:
         InterpError: if there is none.
     """
-    found = [path] if path.is_file() else sorted(path.rglob(pattern))
+    found = [path] if path.is_file() else sorted(p for p in path.rglob(pattern) if os.path.isfile(p))
     if not found:
         raise InterpError(f"{path}: no {what} ({pattern}); name the file, or the folder it is in")
     return found
@@ -50,19 +53,20 @@ def read(path: Path, needed: Sequence[str], columns: Mapping[str, str] | None = 
             _require(path, needed, header, columns or {})
             for row in rows:
                 if not isinstance(row, dict):
-                    raise ValueError(f"a row is no record: {row!r:.60}")
+                    raise ValueError(f"a row is no record: {shown(row)}")
                 yield {ours.get(str(c), str(c)): v for c, v in row.items() if v is not None and v != ""}
     except InterpError:
         raise
-    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
-        raise InterpError(f"{path}: cannot be read: {error}") from error
+    except UNREADABLE as error:
+        raise InterpError(f"{path}: cannot be read: {printable(str(error), 300)}") from error
 
 
 def _require(path: Path, needed: Sequence[str], header: Iterable[str], columns: Mapping[str, str]) -> None:
     there = set(header)
+    known = printable(", ".join(sorted(there)), 500) or "none"
     if missing := [columns.get(c, c) for c in needed if columns.get(c, c) not in there]:
         raise InterpError(
-            f"{path}: column {', '.join(missing)} is missing; it has {', '.join(sorted(there)) or 'none'}; where a "
+            f"{path}: column {', '.join(missing)} is missing; it has {known}; where a "
             "column has another name, say so with the option columns"
         )
 
@@ -72,22 +76,21 @@ Table = tuple[Iterable[str], Iterable[Any]]
 
 def _csv(path: Path) -> Iterator[Table]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        csv.field_size_limit(2**27)
+        csv.field_size_limit(LARGEST_CELL)
         reader = csv.DictReader(file, restkey=_BEYOND, strict=True)
         header = reader.fieldnames or []
-        if len(set(header)) < len(header):
-            raise ValueError("a column is named twice")
+        refuse_twice(header)
         yield header, map(_inside, reader)
 
 
 def _inside(row: dict[Any, Any]) -> dict[str, Any]:
     if _BEYOND in row:
-        raise ValueError(f"a row has more cells than the header: {list(row.values())!r:.80}")
+        raise ValueError(f"a row has more cells than the header: {shown(list(row.values()), 80)}")
     return row
 
 
 def _json(path: Path) -> Iterator[Table]:
-    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
     if not isinstance(rows, list):
         raise ValueError("it is not a list of records")
     yield _named(rows), rows
@@ -95,7 +98,11 @@ def _json(path: Path) -> Iterator[Table]:
 
 def _jsonl(path: Path) -> Iterator[Table]:
     # not splitlines: a caption may hold U+2028
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    rows = [
+        json.loads(line, object_pairs_hook=once)
+        for line in path.read_text(encoding="utf-8").split("\n")
+        if line.strip()
+    ]
     yield _named(rows), rows
 
 
@@ -104,7 +111,8 @@ def _named(rows: list[Any]) -> set[str]:
 
 
 def _parquet(path: Path) -> Iterator[Table]:
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        refuse_twice(file.schema_arrow.names)
         yield file.schema_arrow.names, []
         for batch in file.iter_batches(BATCH):
             yield batch.schema.names, batch.to_pylist()
@@ -112,6 +120,7 @@ def _parquet(path: Path) -> Iterator[Table]:
 
 def _arrow(path: Path) -> Iterator[Table]:
     with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        refuse_twice(stream.schema.names)
         yield stream.schema.names, []
         for batch in stream:
             for start in range(0, batch.num_rows, BATCH):
@@ -145,7 +154,7 @@ class Row:
             if isinstance(value, str) and value.strip():
                 found[column] = value
             else:
-                self.bad(column, "is missing" if value is None else f"is no text (found {value!r:.60})")
+                self.bad(column, "is missing" if value is None else f"is no text (found {shown(value)})")
         return found if len(found) == len(needed) else None
 
     def picture(self) -> bytes | None:

@@ -11,6 +11,7 @@ from interp.importers.captions import Name, Wording, tidy
 from interp.importers.drafts import Draft, Log, Options
 from interp.importers.places import culture_of, native_language
 from interp.importers.tabular import Row
+from interp.schema import shown
 
 SOURCE = "WorldCuisines (Winata et al. 2024)"
 LICENCE = "CC-BY-SA-4.0; each picture under its own licence"
@@ -43,9 +44,11 @@ def _place(countries: str, name: str, row: Row) -> str | None:
     """The country, or the first of several of one culture; None, and noted, if they are of several or of none."""
     try:
         found = json.loads(countries)
+        if not isinstance(found, list):
+            raise TypeError("it is no list")
         cultures = {culture_of(c) or c for c in found}
-    except (ValueError, TypeError, AttributeError):
-        row.bad("Countries", f'is no list such as ["Italy"] (found {countries!r:.60})')
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        row.bad("Countries", f'is no list such as ["Italy"] (found {shown(countries)})')
         return None
     if len(cultures) != 1:
         row.log.leave("of several cultures" if cultures else "of no country", name)
@@ -71,7 +74,7 @@ def _names(path: Path, log: Log) -> dict[str, dict[str, str]]:
     for number, row in enumerate(tabular.read(path, NAMES), 1):
         try:
             aliases = {key.partition(" - ")[0]: tidy(text) for key, text in json.loads(row["json_aliases"]).items()}
-        except (KeyError, ValueError, TypeError, AttributeError):
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
             log.bad(path.name, number, "json_aliases", 'is no record such as {"ja - Japanese": "…"}')
             continue
         found[tidy(str(row.get("Name", "")))] = {language: text for language, text in aliases.items() if text}

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from interp import tables
-from interp.schema import Finding, refuse
+from interp.schema import Finding, check_id, check_plain, findings_of, refuse, shown
 from interp.types import UNRECOGNISABLE, Sample
 
 Task = Literal["culture", "four_image"]
@@ -38,9 +38,9 @@ class Annotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
-    item: Annotated[str, Field(min_length=1)]
+    item: Annotated[str, AfterValidator(check_id)]
     """Id of a sample, or of a question."""
-    annotator: Annotated[str, Field(min_length=1)]
+    annotator: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(check_plain)]
     answer: Annotated[str, Field(min_length=1)]
     """A label or Unrecognisable; in the four-image task the position chosen, 1 to 4."""
     task: Task = "culture"
@@ -71,15 +71,12 @@ def read_annotations(
         try:
             said = Annotation.model_validate(row)
         except ValidationError as error:
-            for problem in error.errors():
-                found = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r:.60})"
-                field = ".".join(map(str, problem["loc"]))
-                findings.append(Finding(path.name, number, field, problem["msg"] + found))
+            findings += findings_of(error, path.name, number)
             continue
         for field, known in (("item", items[said.task]), ("answer", answers[said.task])):
             if getattr(said, field) not in known:
                 told = f"; known: {', '.join(known)}" if field == "answer" else f" of the task {said.task}"
-                findings.append(Finding(path.name, number, field, f"unknown {getattr(said, field)!r}{told}"))
+                findings.append(Finding(path.name, number, field, f"unknown {shown(getattr(said, field))}{told}"))
         if (before := first.setdefault((said.task, said.item, said.annotator), number)) != number:
             findings.append(Finding(path.name, number, "item", f"{said.annotator} answered it in row {before}"))
         read.append(said)

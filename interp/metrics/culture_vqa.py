@@ -4,7 +4,7 @@ The judge chooses among the cultures and Unrecognisable from the picture alone. 
 whose culture is known: `confusion` counts them, `corrected` takes them out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from interp.errors import InterpError
 from interp.metrics.base import Direction, Picture, Scores
-from interp.metrics.judges.base import Judge, hits
+from interp.metrics.judges.base import Judge, OneByOne, hear, hits
 from interp.types import Interval, Sample
 
 PRIOR = 0.5
@@ -47,6 +47,17 @@ class CultureVqa:
     def key(self, sample: Sample) -> str:
         """The sample, whose name turns the options, and its culture."""
         return f"{sample.id}/{sample.culture}"
+
+    @property
+    def paid(self) -> bool:
+        """Whether the judge answers one by one, as one behind a server does."""
+        return isinstance(self.judge, OneByOne)
+
+    def each(self, pictures: Sequence[Picture], samples: Sequence[Sample]) -> Iterator[tuple[Sequence[int], Scores]]:
+        """Ask the judge; its answers as they come, with the positions of their pictures."""
+        for rows, verdicts in hear(self.judge, pictures, [s.id for s in samples]):
+            truths = [samples[at].culture for at in rows]
+            yield rows, Scores(hits(verdicts.culture, truths), verdicts.culture)
 
     def measure(self, pictures: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
         """Ask the judge."""

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from interp.errors import InterpError
 from interp.metrics.annotations import Question
 from interp.metrics.judges.base import Verdicts
-from interp.splits import group
+from interp.splits import check_seed, group
 from interp.store import atomic_write_text
 from interp.types import Sample
 
@@ -31,8 +31,9 @@ def four_image_task(samples: Sequence[Sample], seed: int) -> tuple[Question, ...
         seed: the same seed asks the same questions, in whatever order the samples come.
 
     Raises:
-        InterpError: if there are fewer than four cultures.
+        InterpError: if there are fewer than four cultures, or the seed is none.
     """
+    check_seed(seed)
     by_culture = {c: sorted(m, key=lambda s: _rank(seed, s.id)) for c, m in group(samples, lambda s: s.culture).items()}
     if len(by_culture) < CHOICES:
         raise InterpError(

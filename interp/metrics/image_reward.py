@@ -140,7 +140,7 @@ class ImageReward:
             encoder_attention_mask=torch.ones(seen.shape[:2], dtype=torch.long, device=device),
         ).last_hidden_state
         rewards = (self.head(states[:, 0].float())[:, 0] - MEAN) / STD
-        return Scores(rewards.double().cpu().numpy())
+        return Scores(rewards.cpu().double().numpy())
 
 
 def _tokenizer(folder: Path, words: int) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -14,6 +14,25 @@ from interp.types import Sample
 
 CHUNK = 64
 """Pictures in memory at once; more where the pictures of one sample must stay together."""
+
+
+@runtime_checkable
+class Paid(Protocol):
+    """A metric that may be paid for by the picture, and then is kept by the picture."""
+
+    @property
+    def paid(self) -> bool:
+        """Whether it is."""
+        ...
+
+    def each(self, pictures: Sequence[Picture], samples: Sequence[Sample]) -> Iterator[tuple[Sequence[int], Scores]]:
+        """Scores as they come, with the positions of their pictures."""
+        ...
+
+
+def is_paid(metric: Metric) -> TypeGuard[Paid]:
+    """Whether a metric is paid for by the picture."""
+    return isinstance(metric, Paid) and metric.paid
 
 
 def measure(
@@ -29,8 +48,8 @@ def measure(
         metrics: each with a name of its own.
         pictures: read as they are needed, so a sequence that opens files is no burden.
         samples: the sample that each picture was made for; several pictures may share one.
-        cache: file of finished scores; a later call with the same pictures takes them from there. What could not be
-            scored is not kept, so it is tried again.
+        cache: file of finished scores; a later call with the same pictures takes them from there. What is paid for is
+            kept as it comes, other scores by the chunk. What could not be scored is not kept, so it is tried again.
         progress: show a bar.
 
     Returns:
@@ -82,36 +101,44 @@ def _chunk(metric: Metric, pictures: Sequence[Picture], samples: Sequence[Sample
     """Scores of one chunk; those in the journal are not computed again."""
     if not metric.digest:  # nothing says when its scores change
         journal = None
-    keys = _keys(metric, pictures, samples) if journal is not None else []
-    known: dict[int, Any] = {}
+    names = [str(i) for i in range(len(samples))]
+    found: dict[str, Any] = {}
     if journal is not None:
-        known = {i: value for i, key in enumerate(keys) if (value := journal.done(key)) is not None}
-    missing = [i for i in range(len(samples)) if i not in known]
-    fresh = _fresh(metric, pictures, samples, missing)
-    if journal is not None:
-        # two equal pictures of one sample have one key
-        new = {keys[i]: list(value) for i, value in fresh.items() if not np.isnan(value[0])}
-        journal.record_all(new)
-    found = [known.get(i) or fresh[i] for i in range(len(samples))]
-    asked = any(answer for _, answer in found)
-    return Scores(np.array([value for value, _ in found], dtype=float), tuple(a for _, a in found) if asked else ())
+        names = _keys(metric, pictures, samples)
+        found = {name: value for name in names if (value := journal.done(name)) is not None}
+    # two equal pictures of one sample have one name, and are scored once
+    missing = list({name: i for i, name in enumerate(names) if name not in found}.values())
+    for part in _fresh(metric, pictures, samples, missing):
+        new = {names[i]: value for i, value in part.items()}
+        found |= new
+        if journal is not None:
+            journal.record_all({name: list(value) for name, value in new.items() if not np.isnan(value[0])})
+    scores = [found[name] for name in names]
+    asked = any(answer for _, answer in scores)
+    return Scores(np.array([value for value, _ in scores], dtype=float), tuple(a for _, a in scores) if asked else ())
 
 
 def _fresh(
     metric: Metric, pictures: Sequence[Picture], samples: Sequence[Sample], missing: Sequence[int]
-) -> Mapping[int, tuple[float, str]]:
-    """Score the pictures at some positions; all of the chunk at once where they are scored together."""
-    if not missing:
-        return {}
-    at = list(range(len(samples))) if metric.grouped else list(missing)
-    size = len(at) if metric.grouped else metric.batch
-    out: dict[int, tuple[float, str]] = {}
-    for start in range(0, len(at), size):
-        rows = at[start : start + size]
-        scores = metric.measure([pictures[i] for i in rows], [samples[i] for i in rows])
-        given = scores.answers or ("",) * len(rows)
-        out |= {i: (float(v), a) for i, v, a in zip(rows, scores.values, given, strict=True)}
-    return {i: out[i] for i in missing}
+) -> Iterator[Mapping[int, tuple[float, str]]]:
+    """Score the pictures at some positions: one by one where each is paid for, else in one part."""
+    if is_paid(metric):
+        for rows, scores in metric.each([pictures[i] for i in missing], [samples[i] for i in missing]):
+            yield _by_position([missing[at] for at in rows], scores)
+    elif missing:
+        # what a score depends on is measured with it
+        at = list(range(len(samples))) if metric.grouped else list(missing)
+        size = len(at) if metric.grouped else metric.batch
+        out: dict[int, tuple[float, str]] = {}
+        for start in range(0, len(at), size):
+            rows = at[start : start + size]
+            out |= _by_position(rows, metric.measure([pictures[i] for i in rows], [samples[i] for i in rows]))
+        yield {i: out[i] for i in missing}
+
+
+def _by_position(rows: Sequence[int], scores: Scores) -> dict[int, tuple[float, str]]:
+    given = scores.answers or ("",) * len(rows)
+    return {i: (float(v), a) for i, v, a in zip(rows, scores.values, given, strict=True)}
 
 
 def _keys(metric: Metric, pictures: Sequence[Picture], samples: Sequence[Sample]) -> list[str]:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from interp import pocket
 from interp.errors import InterpError
 from interp.metrics.base import Picture
+from interp.models.placement import resolve_device
 from interp.store import sha256_file
 
 FOLDER = pocket.ASSETS / "clip"
@@ -114,16 +115,21 @@ class PocketClipNet(nn.Module):
         self.picture, self.text = PictureTower(), TextTower()
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.log_scale.device
+
     def see(self, pixels: Tensor) -> Float[Tensor, "sample d_tower"]:
         """Vectors of pictures [sample 3 h w] in 0..255."""
-        return self.picture(pixels.float() / 127.5 - 1)
+        return self.picture(pixels.to(self.device).float() / 127.5 - 1)
 
     def read(self, texts: Sequence[str]) -> Float[Tensor, "sample d_tower"]:
         """Vectors of captions."""
         bags = [grams(t) for t in texts]
         starts = list(itertools.accumulate((len(b) for b in bags), initial=0))[: len(bags)]
-        rows = torch.tensor(list(itertools.chain.from_iterable(bags)), dtype=torch.long)
-        return self.text(rows, torch.tensor(starts, dtype=torch.long))
+        rows = torch.tensor(list(itertools.chain.from_iterable(bags)), dtype=torch.long, device=self.device)
+        return self.text(rows, torch.tensor(starts, dtype=torch.long, device=self.device))
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ class PocketClip:
 
     @torch.no_grad()
     def images(self, pictures: Sequence[Picture]) -> Float[Tensor, "sample d_tower"]:
-        """Unit vectors of pictures.
+        """Unit vectors of pictures, on the CPU.
 
         Raises:
             InterpError: pictures of another size than those it was trained on.
@@ -153,25 +159,37 @@ class PocketClip:
         if other := {p.shape for p in pictures} - {(side, side, 3)}:
             raise InterpError(f"pocket-clip knows pictures of {side}×{side} pixels alone; found {other.pop()}")
         pixels = torch.from_numpy(np.array(pictures, dtype=np.uint8).reshape(-1, side, side, 3)).permute(0, 3, 1, 2)
-        return torch.cat([self.net.see(part) for part in pixels.split(BATCH)])
+        return torch.cat([self.net.see(part) for part in pixels.split(BATCH)]).cpu()
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "sample d_tower"]:
-        """Unit vectors of captions. One in unknown letters has a vector too, which means nothing.
+        """Unit vectors of captions, on the CPU. One in unknown letters has a vector too, which means nothing.
 
         Raises:
             InterpError: an empty caption.
         """
         if empty := [i for i, t in enumerate(texts) if not t.strip()]:
             raise InterpError(f"caption {empty[0]} of {len(texts)} is empty; pocket-clip needs the text of a caption")
-        return self.net.read(texts)
+        return self.net.read(texts).cpu()
+
+
+def load_pocket_clip(folder: Path = FOLDER, device: str | torch.device | None = "cpu") -> PocketClip:
+    """The shipped towers in float32, one copy a device.
+
+    Args:
+        folder: holds their weights and card.
+        device: where they compute; None for what is there.
+
+    Raises:
+        InterpError: the device is not there.
+    """
+    return _loaded(folder, resolve_device(device))
 
 
 @cache
-def load_pocket_clip(folder: Path = FOLDER) -> PocketClip:
-    """The shipped towers."""
+def _loaded(folder: Path, device: torch.device) -> PocketClip:
     from safetensors.torch import load_file
 
     net = PocketClipNet().eval().requires_grad_(False)
     net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / WEIGHTS).items()})
-    return PocketClip(net, sha256_file(folder / WEIGHTS))
+    return PocketClip(net.to(device), sha256_file(folder / WEIGHTS))

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from interp import store
+from interp import store, tensors
 from interp.errors import InterpError
 from interp.models import folder as files
 
@@ -107,37 +105,34 @@ def converted(
     """
     key = store.sha256_bytes(json.dumps([FORMAT, source.name, store.sha256_file(source), settings]).encode())
     place = store.cache_dir() / "converted" / key
-    if place.is_dir():
-        return place
-    state = {k: v for k, v in _tensors(source).items() if unread.fullmatch(k) is None}
-    found = parts(state)
-    if state:
-        raise InterpError(
-            f"{source}: holds {len(state)} weights not known, such as {min(state)}; give the published file"
-        )
-    with store.atomic_folder(place, "keep") as folder:
+
+    def fill(folder: Path) -> None:
+        state = {k: v for k, v in _tensors(source).items() if unread.fullmatch(k) is None}
+        found = parts(state)
+        if state:
+            raise InterpError(
+                f"{source}: holds {len(state)} weights not known, such as {min(state)}; give the published file"
+            )
         for name, part in found.items():
             _write(folder, name, part)
-    return place
+
+    return store.cached_folder(place, fill)
 
 
 def _write(folder: Path, name: str, part: Part) -> None:
     own = {k: v.clone(memory_format=torch.contiguous_format) for k, v in part.state.items()}
     if part.config is None:
-        save_file(own, folder / f"{name}.safetensors")
+        tensors.write(folder / f"{name}.safetensors", own)
         return
     (folder / name).mkdir(parents=True)
     (folder / name / "config.json").write_text(json.dumps(part.config))
-    save_file(own, folder / name / "model.safetensors")
+    tensors.write(folder / name / "model.safetensors", own)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
         return files.unpickle(path)
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise InterpError(f"{path}: damaged or cut short ({error}); fetch the model again") from error
+    return tensors.read(path, "fetch the model again")
 
 
 def stack(path: Path, widths: Sequence[int], places: Sequence[int], between: nn.Module, bias: bool) -> nn.Sequential:
@@ -157,7 +152,7 @@ def stack(path: Path, widths: Sequence[int], places: Sequence[int], between: nn.
     layers = {n: nn.Linear(a, b, bias=bias) for n, (a, b) in zip(places, sizes, strict=True)}
     made = nn.Sequential(*[layers.get(n, between) for n in range(places[-1] + 1)])
     try:
-        made.load_state_dict(load_file(path))
+        made.load_state_dict(tensors.read(path, "remove its folder, and it is made again"))
     except RuntimeError as error:
         raise InterpError(f"{path}: {' '.join(str(error).split())}; give the published file") from error
     return made.eval().requires_grad_(False)

@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import get_args
 
 import numpy as np
+import torch
 
 from interp.benchmarks import Benchmark
 from interp.errors import InterpError
 from interp.metrics.base import Caption, Metric, Picture
 from interp.metrics.culture_vqa import CultureVqa
 from interp.metrics.judges.base import Judge
+from interp.models.placement import resolve_device
 from interp.types import UNRECOGNISABLE, Sample
 
 REWARD, BERT = "THUDM/ImageReward", "google-bert/bert-base-uncased"
@@ -30,21 +32,24 @@ POCKET = ("culture_vqa:pocket", "clipscore:pocket-clip", "lpips")
 """What the benchmark `pocket` is measured by if nothing is named."""
 
 
-def metrics(names: Sequence[str | Metric] | None, bench: Benchmark) -> list[Metric]:
+def metrics(
+    names: Sequence[str | Metric] | None, bench: Benchmark, device: str | torch.device | None = None
+) -> list[Metric]:
     """The metrics that are named, made for a benchmark.
 
     Args:
         names: as above, or metrics themselves; None for those that ship for the benchmark.
         bench: gives the label set and the reference pictures.
+        device: where those that are named compute, such as the model's; None for what is there.
 
     Raises:
-        InterpError: an unknown name, or no metric ships for the benchmark and none is named.
+        InterpError: an unknown name, no metric ships for the benchmark and none is named, or the device is not there.
     """
     if names is None:
         if not is_pocket(bench):
             raise InterpError(f"no metric ships for benchmark {bench.name!r}; name some: {', '.join(_MAKERS)}")
         names = POCKET
-    return [metric(n, bench) if isinstance(n, str) else n for n in names]
+    return [metric(n, bench, device) if isinstance(n, str) else n for n in names]
 
 
 def is_pocket(bench: Benchmark) -> bool:
@@ -52,27 +57,28 @@ def is_pocket(bench: Benchmark) -> bool:
     return bench.name.startswith("pocket")
 
 
-def metric(name: str, bench: Benchmark) -> Metric:
-    """One metric by its name.
+def metric(name: str, bench: Benchmark, device: str | torch.device | None = None) -> Metric:
+    """One metric by its name; arguments as of `metrics`.
 
     Raises:
-        InterpError: unknown, with the known ones.
+        InterpError: unknown, with the known ones, or the device is not there.
     """
     kind, _, given = name.partition(":")
     if kind not in _MAKERS:
         raise InterpError(f"unknown metric {name!r}; known: {', '.join(_MAKERS)}")
-    return _MAKERS[kind](given, bench)
+    return _MAKERS[kind](given, bench, resolve_device(device))
 
 
-def judge(name: str, labels: Sequence[str]) -> Judge:
+def judge(name: str, labels: Sequence[str], device: str | torch.device | None = None) -> Judge:
     """A judge by its name.
 
     Args:
         name: `pocket`, `qwen3-vl:<folder or id>`, `gemini[:<model>]`, `openai:<model>@<url>`.
         labels: the cultures; Unrecognisable is added.
+        device: where a local one computes, such as the model's; None for what is there.
 
     Raises:
-        InterpError: unknown, with the known ones.
+        InterpError: unknown, with the known ones, or the device is not there.
     """
     check_judge(name)
     options = (*(label for label in labels if label != UNRECOGNISABLE), UNRECOGNISABLE)
@@ -81,11 +87,11 @@ def judge(name: str, labels: Sequence[str]) -> Judge:
     if kind == "pocket":
         from interp.metrics.judges.pocket import load_judge
 
-        return load_judge()
+        return load_judge(device=device)
     if kind == "qwen3-vl":
         from interp.metrics.judges import qwen3_vl
 
-        return qwen3_vl.load(_needed(name, given, "qwen3-vl:<folder or hub id>"), options)
+        return qwen3_vl.load(_needed(name, given, "qwen3-vl:<folder or hub id>"), options, device)
     if kind == "gemini":
         from interp.metrics.judges.gemini import GeminiJudge
 
@@ -125,9 +131,9 @@ def _needed(name: str, given: str, form: str) -> str:
     return given
 
 
-def _culture_vqa(given: str, bench: Benchmark) -> Metric:
+def _culture_vqa(given: str, bench: Benchmark, device: torch.device) -> Metric:
     name = given or ("pocket" if is_pocket(bench) else "")
-    chosen = judge(_needed("culture_vqa", name, "culture_vqa:<judge>"), bench.cultures)
+    chosen = judge(_needed("culture_vqa", name, "culture_vqa:<judge>"), bench.cultures, device)
     if name == "pocket":
         from interp.metrics.judges.pocket import PocketJudge
 
@@ -135,7 +141,7 @@ def _culture_vqa(given: str, bench: Benchmark) -> Metric:
     return CultureVqa(chosen)
 
 
-def _clipscore(given: str, bench: Benchmark) -> Metric:
+def _clipscore(given: str, bench: Benchmark, device: torch.device) -> Metric:
     from interp.metrics.clipscore import ClipScore
     from interp.metrics.towers import load_tower
 
@@ -146,27 +152,27 @@ def _clipscore(given: str, bench: Benchmark) -> Metric:
     if _needed("clipscore", name, form) == "pocket-clip":
         from interp.metrics.pocket_clip import load_pocket_clip
 
-        return ClipScore(load_pocket_clip(), which or "noun_only")  # type: ignore[arg-type]
-    return ClipScore(load_tower(name), which or "noun_only")  # type: ignore[arg-type]
+        return ClipScore(load_pocket_clip(device=device), which or "noun_only")  # type: ignore[arg-type]
+    return ClipScore(load_tower(name, device), which or "noun_only")  # type: ignore[arg-type]
 
 
-def _image_reward(given: str, bench: Benchmark) -> Metric:
+def _image_reward(given: str, bench: Benchmark, device: torch.device) -> Metric:
     from interp.metrics.image_reward import ImageReward
 
     name, _, words = given.partition("+")
-    return ImageReward.load(name or REWARD, words or BERT)
+    return ImageReward.load(name or REWARD, words or BERT, device)
 
 
-def _lpips(given: str, bench: Benchmark) -> Metric:
+def _lpips(given: str, bench: Benchmark, device: torch.device) -> Metric:
     from interp.metrics.lpips import Lpips
 
-    return Lpips(reference(bench), net=given or "alex")
+    return Lpips(reference(bench), given or "alex", device=device)
 
 
-def _diversity(given: str, bench: Benchmark) -> Metric:
+def _diversity(given: str, bench: Benchmark, device: torch.device) -> Metric:
     from interp.metrics.diversity import Diversity
 
-    return Diversity(net=given or "alex")
+    return Diversity(given or "alex", device=device)
 
 
 def reference(bench: Benchmark) -> Callable[[Sample], Picture]:
@@ -174,7 +180,7 @@ def reference(bench: Benchmark) -> Callable[[Sample], Picture]:
     return lambda sample: np.asarray(bench.image(sample))
 
 
-_MAKERS: dict[str, Callable[[str, Benchmark], Metric]] = {
+_MAKERS: dict[str, Callable[[str, Benchmark, torch.device], Metric]] = {
     "culture_vqa": _culture_vqa,
     "clipscore": _clipscore,
     "image_reward": _image_reward,

@@ -15,11 +15,12 @@ from interp import stats
 from interp.errors import InterpError
 from interp.metrics.agreement import Agreement, People, agreement, clusters
 from interp.metrics.annotations import Annotation, Question
-from interp.metrics.base import Picture
+from interp.metrics.base import Picture, digest
 from interp.metrics.culture_vqa import confusion
 from interp.metrics.four_image import choose, four_image_task, write_questions
-from interp.metrics.judges.base import Judge, Verdicts, hits
+from interp.metrics.judges.base import Judge, OneByOne, Verdicts, hear, hits
 from interp.splits import group
+from interp.store import Journal, cache_dir, sha256_bytes
 from interp.types import Interval, Sample
 
 __all__ = [
@@ -88,25 +89,62 @@ class Reliability:
 def ask(judge: Judge, samples: Sequence[Sample], picture: Callable[[Sample], Picture]) -> Verdicts:
     """The judge's answers for the pictures of samples, in their order.
 
+    Those of a judge that is paid for are kept in the user's cache as each comes, and are not asked for again.
+
     Raises:
         InterpError: a sample's culture is none of the judge's labels, or it gives no probability for some label.
     """
     if unknown := sorted({s.culture for s in samples} - set(judge.labels)):
         raise InterpError(f"the judge does not know {unknown[0]!r}; its labels: {', '.join(judge.labels)}")
+    kept = _journal(judge)
     said: list[str] = []
-    probability: list[np.ndarray] = []
+    probability: list[np.ndarray | None] = []
     for start in range(0, len(samples), BATCH):
         part = samples[start : start + BATCH]
-        verdicts = judge([picture(s) for s in part], [s.id for s in part])
-        said += verdicts.culture
-        if verdicts.culture_probability is not None:
-            probability.append(verdicts.culture_probability)
-    if not probability:
-        return Verdicts(tuple(said))
-    joined = np.concatenate(probability)
-    if joined.shape != (len(said), len(judge.labels)):
-        raise InterpError(f"probabilities of shape {joined.shape} for {len(said)} pictures, {len(judge.labels)} labels")
-    return Verdicts(tuple(said), culture_probability=joined)
+        for answer, chances in _answers(judge, [picture(s) for s in part], [s.id for s in part], kept):
+            said.append(answer)
+            probability.append(chances)
+    return Verdicts(tuple(said), culture_probability=_joined(judge, probability))
+
+
+def _joined(judge: Judge, probability: Sequence[np.ndarray | None]) -> Float[np.ndarray, "sample culture"] | None:
+    """Probabilities of all pictures, NaN where a judge that answers one by one gave none; None if it never did."""
+    if all(row is None for row in probability):
+        return None
+    lacking = np.full(len(judge.labels), np.nan) if isinstance(judge, OneByOne) else None
+    rows = [given for row in probability if (given := lacking if row is None else row) is not None]
+    joined = np.stack(rows)
+    if joined.shape != (len(probability), len(judge.labels)):
+        pictures = len(probability)
+        raise InterpError(f"probabilities of shape {joined.shape} for {pictures} pictures, {len(judge.labels)} labels")
+    return joined
+
+
+def _journal(judge: Judge) -> Journal | None:
+    """Where the answers of a judge that is paid for are kept; None for others, and where nothing says what it is."""
+    known = getattr(judge, "digest", None)
+    if not known or not isinstance(judge, OneByOne):
+        return None
+    return Journal(cache_dir() / "judges" / f"{known[:16]}.jsonl", {"judge": known})
+
+
+def _answers(
+    judge: Judge, pictures: Sequence[Picture], items: Sequence[str], kept: Journal | None
+) -> list[tuple[str, np.ndarray | None]]:
+    """Answer and probabilities of each picture; those in the journal are not asked for again."""
+    names = [sha256_bytes(f"{digest(p)}/{i}".encode()) for p, i in zip(pictures, items, strict=True)]
+    found = {n: value for n in names if kept is not None and (value := kept.done(n)) is not None}
+    missing = list({name: at for at, name in enumerate(names) if name not in found}.values())
+    for rows, verdicts in hear(judge, [pictures[at] for at in missing], [items[at] for at in missing]):
+        chances = verdicts.culture_probability
+        for row, at in enumerate(rows):
+            value = [verdicts.culture[row], None if chances is None else chances[row].tolist()]
+            found[names[missing[at]]] = value
+            if kept is not None and value[0]:
+                kept.record(names[missing[at]], value)
+    return [
+        (said, None if chances is None else np.array(chances, dtype=float)) for said, chances in map(found.get, names)
+    ]
 
 
 def _accuracy(values: Float[np.ndarray, "sample"], samples: Sequence[Sample], seed: int) -> Interval:

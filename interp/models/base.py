@@ -155,6 +155,12 @@ class Adapter(ABC):
     certificate: Mapping[str, float]
     """The checks the adapter passed when it loaded, with the largest difference each saw."""
 
+    @property
+    def identity(self) -> str:
+        """Names everything that decides a picture beside prompt, seed and the call's own arguments: the weights here;
+        of a family that can be loaded in several ways also precision, kind of device, size and sampler."""
+        return self.model_digest
+
     @abstractmethod
     def condition(self, states: Mapping[str, States], tokens: Mapping[str, Tokens]) -> Conditioning:
         """Join what the encoders gave to a conditioning, with the negative branch of the model."""

@@ -77,9 +77,7 @@ class TextEncoder(ABC):
     @property
     def device(self) -> torch.device:
         """Where its inputs go, offloaded or not."""
-        from diffusers.utils.torch_utils import get_module_execution_device
-
-        return torch.device(get_module_execution_device(self.module))
+        return _computes_on(self.module)
 
     # ------------------------------------------------------------------------------------------------------- tokens
 
@@ -143,10 +141,17 @@ class TextEncoder(ABC):
         """The module wrapped by nnsight."""
         from nnsight import NNsight
 
+        class Placed(NNsight):
+            """Takes its inputs where the module computes; nnsight's own does where the weights wait, be it `meta`."""
+
+            @property
+            def device(self) -> torch.device:
+                return _computes_on(self._module)
+
         with warnings.catch_warnings():
             # BERT-style layers have a submodule called `output`; the module's output is read here and never it
             warnings.filterwarnings("ignore", ".*has a submodule named 'output'", UserWarning)
-            return NNsight(self.module)
+            return Placed(self.module)
 
     def inputs(self, tokens: Tokens) -> dict[str, Tensor]:
         """The module's keyword arguments."""
@@ -273,6 +278,13 @@ class T5(TextEncoder):
 
     def pattern(self, envoy: Any, layer: int) -> Any:
         return self._attention(envoy, layer).output[2]
+
+
+def _computes_on(module: nn.Module) -> torch.device:
+    """The device of a module's forward pass, wherever offloading keeps its weights."""
+    from diffusers.utils.torch_utils import get_module_execution_device
+
+    return torch.device(get_module_execution_device(module))
 
 
 KNOWN: tuple[type[TextEncoder], ...] = (XlmRoberta, Clip, T5)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from interp import store
 from interp.errors import InterpError
+from interp.tensors import write
 
 if TYPE_CHECKING:
     import transformers
@@ -160,13 +160,7 @@ def read_json(path: Path, todo: str = "fetch the model again") -> dict[str, Any]
     """
     if not path.is_file():
         raise InterpError(f"{path}: no such file; {todo}, or give a folder that has it")
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InterpError(f"{path}: not JSON ({error}); {todo}") from error
-    if not isinstance(value, dict):
-        raise InterpError(f"{path}: holds a {type(value).__name__}, not an object; {todo}")
-    return value
+    return store.read_json(path, todo)
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -233,12 +227,13 @@ def prepared(folder: Path, component: str) -> Path:
     texts = sorted((folder / component).glob("*.json"))
     digest = store.sha256_bytes(json.dumps([[p.name, _sha256(p)] for p in [*layout, *texts]]).encode())
     target = store.cache_dir() / "converted" / digest
-    if not target.is_dir():
-        with store.atomic_folder(target, "keep") as part:
-            _convert(layout, part)
-            for path in texts:
-                (part / path.name).write_bytes(path.read_bytes())
-    return target
+
+    def fill(part: Path) -> None:
+        _convert(layout, part)
+        for path in texts:
+            (part / path.name).write_bytes(path.read_bytes())
+
+    return store.cached_folder(target, fill)
 
 
 def _convert(layout: Mapping[Path, set[str] | None], target: Path) -> None:
@@ -249,7 +244,7 @@ def _convert(layout: Mapping[Path, set[str] | None], target: Path) -> None:
         tensors |= held
     diffusers = next(iter(layout)).name.startswith("diffusion_")
     name = "diffusion_pytorch_model.safetensors" if diffusers else "model.safetensors"
-    save_file(_separate(tensors), target / name)
+    write(target / name, _separate(tensors))
 
 
 def unpickle(path: Path) -> dict[str, Tensor]:
@@ -444,16 +439,20 @@ def _sha256(path: Path) -> str:
     path = path.resolve()
     stat = path.stat()
     known = _remembered(memory).get(str(path))
-    if known is not None and known[:2] == [stat.st_size, stat.st_mtime_ns]:
+    if isinstance(known, list) and known[:2] == [stat.st_size, stat.st_mtime_ns]:
         return known[2]
     value = store.sha256_file(path)
     there = {k: v for k, v in _remembered(memory).items() if os.path.exists(k)}
-    store.atomic_write_json(memory, there | {str(path): [stat.st_size, stat.st_mtime_ns, value]})
+    store.write_sealed(memory, there | {str(path): [stat.st_size, stat.st_mtime_ns, value]})
     return value
 
 
 def _remembered(memory: Path) -> dict[str, Any]:
-    return read_json(memory, "remove it") if memory.is_file() else {}
+    """What was remembered; nothing where that is missing or damaged, for it is only a memory."""
+    try:
+        return store.read_sealed(memory, "")
+    except InterpError:
+        return {}
 
 
 def _few(names: Sequence[str]) -> str:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -71,8 +70,7 @@ class PeaDiffusion(DiffusersAdapter):
     adapter: PeaAdapter
 
     def join(self, states: Mapping[str, States], tokens: Mapping[str, Tokens]) -> Conditioning:
-        with torch.no_grad():
-            embeds, pooled = self.adapter(states[ENCODER].output.last_hidden_state)
+        embeds, pooled = self.adapter(states[ENCODER].output.last_hidden_state)
         return Conditioning(embeds, tokens[ENCODER].mask, pooled=pooled)
 
     def reference(self, prompts: Sequence[str]) -> Mapping[str, Tensor]:
@@ -108,14 +106,15 @@ def load(name: str, folder: str, **options: Any) -> PeaDiffusion:
     )
     adapter = _adapter(root / ADAPTER).to(placement.device, placement.dtype)
     scheduler = DPMSolverMultistepScheduler.from_config(files.load_scheduler(root / BACKBONE).config)
-    absent = dict.fromkeys(("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
-    pipeline = assemble(request, placement, StableDiffusionXLPipeline, scheduler=scheduler, **absent)
+    absent = dict.fromkeys(("text_encoder_2", "tokenizer", "tokenizer_2"))
+    # the pipeline never runs the tower, but it places it: moved, or offloaded as the other parts are
+    pipeline = assemble(request, placement, StableDiffusionXLPipeline, scheduler=scheduler, text_encoder=text, **absent)
     wanted = pipeline.unet.config.cross_attention_dim
     if adapter.fc.out_features != wanted:
         raise InterpError(
             f"{name}: the adapter gives states {adapter.fc.out_features} wide, the backbone's denoiser reads {wanted}"
         )
-    encoder = XlmRoberta(ENCODER, text.to(placement.device), files.load_tokenizer(root, TOWER), max_tokens=CONTEXT)
+    encoder = XlmRoberta(ENCODER, text, files.load_tokenizer(root, TOWER), max_tokens=CONTEXT)
     own = files.digest(tower, [ENCODER])
     whole = [own, store.sha256_file(root / ADAPTER), files.digest(root / BACKBONE, ["unet", "vae"])]
     known = replace(request, digests=(store.sha256_bytes("".join(whole).encode()), own))

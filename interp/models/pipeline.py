@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from interp import store
 from interp.errors import InterpError
 from interp.models import folder as files
 from interp.models import placement as places
@@ -83,6 +85,14 @@ class DiffusersAdapter(Adapter):
     def device(self) -> torch.device:  # type: ignore[override]
         """Where pictures are made."""
         return self.pipeline._execution_device
+
+    @property
+    def identity(self) -> str:
+        """The weights, and how they are run: precision, kind of device, size, sampler."""
+        sampler = {k: v for k, v in self.pipeline.scheduler.config.items() if not k.startswith("_")}
+        known = [self.model_digest, str(self.denoiser.dtype), self.device.type, self.size or self.own_size]
+        said = [*known, self.steps, self.guidance, type(self.pipeline.scheduler).__name__, sampler]
+        return store.sha256_bytes(json.dumps(said, default=str, sort_keys=True).encode())
 
     # ------------------------------------------------------------------------------------------------ conditioning
 
@@ -180,6 +190,17 @@ class DiffusersAdapter(Adapter):
             guidance_scale=self.guidance if guidance is None else guidance,
             output_type="np",
         ).images
+        return self._pixels(pictures)
+
+    def _pixels(self, pictures: Float[np.ndarray, "prompt height width rgb"]) -> UInt8[np.ndarray, "..."]:
+        """Pictures in [0, 1] as bytes; half precision may have overflowed on the way."""
+        if not np.isfinite(pictures).all():
+            bad = int((~np.isfinite(pictures)).any((1, 2, 3)).sum())
+            held = str(self.denoiser.dtype).removeprefix("torch.")
+            raise InterpError(
+                f"{self.name}: {bad} of {len(pictures)} pictures drawn in {held} hold values that are not finite; "
+                "load the model in bfloat16 or float32"
+            )
         return np.round(pictures * 255).astype(np.uint8)
 
 

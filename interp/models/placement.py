@@ -64,7 +64,7 @@ def sized(count: int) -> str:
 def choose(
     weights: Mapping[str, int],
     *,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     offload: str | None = None,
     preferred: torch.dtype = torch.float16,
@@ -79,7 +79,7 @@ def choose(
 
     Args:
         weights: parameters by component.
-        device: `cpu`, `cuda`, `cuda:1`, `mps`.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`, or that device.
         dtype: a name in `DTYPES`, or that dtype.
         offload: a name in `OFFLOADS`.
         preferred: the family's dtype on a GPU.
@@ -156,11 +156,11 @@ def _dtype(named: str | torch.dtype | None) -> torch.dtype | None:
     return DTYPES[cast(str, named)]
 
 
-def resolve_device(named: str | None, free: Mapping[str, int] | None = None) -> torch.device:
-    """The device that is meant, with its index where it is a GPU.
+def resolve_device(named: str | torch.device | None, free: Mapping[str, int] | None = None) -> torch.device:
+    """The device that is meant, with its index where it is a GPU, so that it has one name.
 
     Args:
-        named: as of `choose`; None for the GPU if there is one, else the CPU.
+        named: as of `choose`, or that device; None for the GPU if there is one, else the CPU.
         free: as of `choose`.
 
     Raises:
@@ -169,6 +169,7 @@ def resolve_device(named: str | None, free: Mapping[str, int] | None = None) -> 
     count = torch.cuda.device_count() if free is None else int("cuda" in free)
     if named is None:
         return torch.device("cuda", _current(free)) if count else torch.device("cpu")
+    named = str(named)
     kind, _, index = named.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdecimal())):
         raise InterpError(f"device {named!r} is not known; known are cpu, cuda, cuda:<number> and mps")

@@ -39,12 +39,8 @@ def recipe() -> dict[str, Any]:
 
 
 def unpack() -> Path:
-    """The model as a diffusers folder in full precision; made on first use."""
-    folder = store.cache_dir() / "models" / f"pocket-{digest()[:12]}"
-    if not folder.exists():
-        with store.atomic_folder(folder) as part:
-            _write(part)
-    return folder
+    """The model as a diffusers folder in full precision; made on first use, checked at every other."""
+    return store.cached_folder(store.cache_dir() / "models" / f"pocket-{digest()[:12]}", _write)
 
 
 def _write(folder: Path) -> None:

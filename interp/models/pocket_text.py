@@ -133,4 +133,9 @@ def build(folder: Path, project_dim: int, aligned: bool = True) -> Any:
     stray = [k for k in missing if not k.startswith(("transformation", "pre_LN", "roberta.pooler"))]
     if stray or unexpected:
         raise ValueError(f"{folder}: missing {stray}, unexpected {unexpected}")
+    if aligned:
+        # what nothing reads would be random, and the unpacked files another every time
+        named = dict(model.named_parameters())
+        for name in missing:
+            named[name].data.zero_()
     return model

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor
 
-from interp import enhancer, sae
+from interp import enhancer, sae, tensors
 from interp.enhancer import EnhancerRef
 from interp.errors import InterpError
 from interp.published_files.manifest import GOLDEN, Part
@@ -54,13 +53,25 @@ def golden_enhancer(ref: EnhancerRef) -> dict[str, Tensor]:
 def check_golden(folder: Path, part: Part) -> None:
     """Refuse a part that does not do what it did when it was published."""
     path = folder / part.folder / GOLDEN
-    stored = load_file(path)
+    stored = tensors.read(path, "publish it again")
+    wanted = {"sae": {"inputs", "codes", "outputs"}, "enhancer": {"inputs", "outputs"}}[part.kind]
+    if set(stored) != wanted or stored["inputs"].ndim != 2:
+        raise InterpError(f"{path}: does not hold {', '.join(sorted(wanted))}; publish it again")
     if part.kind == "sae":
-        found = _through_sae(sae.load(folder / part.folder), stored["inputs"])
+        value = sae.load(folder / part.folder)
+        _wide(stored["inputs"], value.ref.d_in, path)
+        found = _through_sae(value, stored["inputs"])
     else:
-        found = {"outputs": enhancer.resolve(enhancer.read(folder / part.folder))(stored["inputs"])}
+        ref = enhancer.read(folder / part.folder)
+        _wide(stored["inputs"], ref.d_model, path)
+        found = {"outputs": enhancer.resolve(ref)(stored["inputs"])}
     for name, values in found.items():
         compare(path, name, stored[name], values, part.kind)
+
+
+def _wide(inputs: Tensor, width: int, path: Path) -> None:
+    if inputs.shape[1] != width or not inputs.is_floating_point():
+        raise InterpError(f"{path}: inputs {inputs.shape[1]} wide, {width} are read; publish it again")
 
 
 def compare(path: Path, name: str, stored: Tensor, found: Tensor, what: str) -> None:

@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from interp.store import MANIFEST, Settings
+from interp.store import MANIFEST, SUMS, Settings
 from interp.types import Site, SiteKind
 
 Kind = Literal["sae", "neurons", "enhancer"]
 FORMAT, VERSION = "interp-published", 1
-SUMS, CARD, GOLDEN = "SHA256SUMS", "README.md", "golden.safetensors"
+CARD, GOLDEN = "README.md", "golden.safetensors"
 ROOT = (MANIFEST, CARD, SUMS)
 NEURONS = "neurons"
 """Folder of the neurons; the SAE that they are latents of lies beside it."""

@@ -1,11 +1,7 @@
 """Refuse a published folder that is not whole and unchanged: checksums, manifest, golden vectors."""
 
-import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
-from safetensors import SafetensorError
 
 from interp import enhancer, neurons, sae, store
 from interp.errors import InterpError
@@ -14,7 +10,6 @@ from interp.published_files.golden import check_golden
 from interp.published_files.manifest import FORMAT, ROOT, SUMS, VERSION, Kind, Part, Published
 from interp.store import MANIFEST
 
-_LINE = re.compile(r"([0-9a-f]{64})  ([\w.-]+(?:/[\w.-]+)*)")
 _HUBS_OWN = (".gitattributes", ".cache")
 """What the hub and its client put beside the files."""
 
@@ -48,35 +43,19 @@ def verify(folder: str | Path, layer: int | None = None) -> Published:
 
 def read_root(root: Path) -> tuple[dict[str, str], Published]:
     """The checksums and the manifest, which fit each other."""
-    sums = _read_sums(root / SUMS)
+    if not (root / SUMS).is_file():
+        raise InterpError(f"{root / SUMS}: no such file, so this is not published; publish it with interp.publish")
+    sums = store.read_sums(root / SUMS, "load the folder anew")
     _check_files(root, sums, ROOT)
     record = read_json(root / MANIFEST, "load the folder anew")
     if (record.get("format"), record.get("version")) != (FORMAT, VERSION):
         found = f"format {record.get('format')!r}, version {record.get('version')!r}"
         raise InterpError(f"{root / MANIFEST}: {found}; only {FORMAT!r}, version {VERSION}, can be read: update interp")
-    try:
-        manifest = Published.model_validate(record)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InterpError(f"{root / MANIFEST}: {where}: {first['msg']}; publish it again") from error
+    manifest = store.checked(Published, record, str(root / MANIFEST), "publish it again")
     for name in sorted(manifest.files.keys() | sums.keys() - set(ROOT)):
         if manifest.files.get(name) != sums.get(name):
             raise InterpError(f"{root}: {SUMS} and {MANIFEST} disagree about {name}; load the folder anew")
     return sums, manifest
-
-
-def _read_sums(path: Path) -> dict[str, str]:
-    """Digest by path, as `sha256sum` writes it; a path may not lead out of the folder."""
-    if not path.is_file():
-        raise InterpError(f"{path}: no such file, so this is no published folder; publish it with interp.publish")
-    sums: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        match = _LINE.fullmatch(line)
-        if match is None or set(PurePosixPath(match[2]).parts) & {"..", "."} or match[2] in sums:
-            raise InterpError(f"{path}: {line[:80]!r} is no line of checksums; load the folder anew")
-        sums[match[2]] = match[1]
-    return sums
 
 
 def _check_files(root: Path, sums: dict[str, str], names: list[str] | tuple[str, ...]) -> None:
@@ -111,19 +90,13 @@ def belonging(sums: dict[str, str], parts: list[Part]) -> list[str]:
 
 def _check_part(root: Path, part: Part, manifest: Published) -> None:
     """Refuse a part that cannot be read, is another one than the manifest says, or behaves otherwise."""
-    try:
-        found: Any = _read_part(root / part.folder, part.kind)
-        if (found.digest, found.site, found.encoder_digest) != (part.digest, part.site.site(), part.encoder_digest):
-            raise InterpError(f"{root / part.folder}: holds another {part.kind} than {MANIFEST} says; load it anew")
-        if part.kind != "neurons":
-            check_golden(root, part)
-        elif found.path not in [p.folder for p in manifest.parts if p.kind == "sae"]:
-            raise InterpError(f"{root / part.folder}: its SAE {found.path!r} is not among the parts; publish it again")
-    except InterpError:
-        raise
-    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InterpError(f"{root / part.folder}: cannot be read as {part.kind} ({what}); publish it again") from error
+    found: Any = _read_part(root / part.folder, part.kind)
+    if (found.digest, found.site, found.encoder_digest) != (part.digest, part.site.site(), part.encoder_digest):
+        raise InterpError(f"{root / part.folder}: holds another {part.kind} than {MANIFEST} says; load it anew")
+    if part.kind != "neurons":
+        check_golden(root, part)
+    elif found.path not in [p.folder for p in manifest.parts if p.kind == "sae"]:
+        raise InterpError(f"{root / part.folder}: its SAE {found.path!r} is not among the parts; publish it again")
 
 
 def _read_part(folder: Path, kind: Kind) -> Any:

@@ -21,7 +21,7 @@ from interp.published_files import SUMS, Kind
 from interp.publishing.checks import check_written
 from interp.publishing.hub import upload
 from interp.publishing.model_card import card
-from interp.publishing.writing import named, sums, write
+from interp.publishing.writing import named, write
 from interp.sae import LoadedSae
 from interp.types import Neurons
 
@@ -85,10 +85,12 @@ def publish(
         root.mkdir()
         value = named(value, model_name) if isinstance(value, Neurons) else value
         write(value, root, repo, licence, model_name)
-        manifest, listed = files.verify(root), sums(root)
+        manifest = files.verify(root)
+        listed = {**store.folder_sums(root), SUMS: store.sha256_file(root / SUMS)}
         check_written(value, root, manifest)
         url, revision = (None, None) if dry_run else upload(root, repo, manifest.kind, private, api)
         if target is not None:
+            _check_target(target)
             with store.atomic_folder(target, "replace") as kept:
                 shutil.copytree(root, kept, dirs_exist_ok=True)
     return Publication(repo, manifest.kind, listed, target, url, revision)
@@ -102,6 +104,12 @@ def _check_request(repo: str, licence: str) -> None:
 
 
 def _check_target(target: Path) -> None:
-    """Only an empty folder or an earlier publication is replaced."""
-    if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or (target / SUMS).is_file())):
-        raise InterpError(f"{target} holds other things than an earlier publication; name another folder")
+    """Only an empty folder or an earlier publication is replaced, every file of it as it was published."""
+    store.check_out(target)
+    if not target.is_dir() or not (there := store.strangers(target, ())):
+        return
+    if other := store.changed(target) if (target / SUMS).is_file() else there:
+        raise InterpError(
+            f"{target}: {other[0]} is not of an earlier publication, or was changed since; nothing was replaced: name "
+            "another folder, or remove it yourself"
+        )

@@ -33,18 +33,13 @@ def write(value: Any, root: Path, repo: str, licence: str, model_name: str | Non
         kind, parts, names = "sae", *_write_saes(saes, root, model_name)
     manifest = Published(
         kind=kind, repo=repo, licence=licence, model=names[0], versions=store.versions(), parts=tuple(parts),
-        golden={"seed": files.SEED, "inputs": files.INPUTS, "tolerance": files.TOLERANCE}, files=sums(root),
+        golden={"seed": files.SEED, "inputs": files.INPUTS, "tolerance": files.TOLERANCE},
+        files=store.folder_sums(root),
     )  # fmt: skip
     store.atomic_write_json(root / MANIFEST, manifest.model_dump(mode="json"))
     store.atomic_write_text(root / CARD, card(manifest))
-    store.atomic_write_text(root / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums(root).items()))
+    store.atomic_write_text(root / SUMS, store.sums_text(store.folder_sums(root)))
     refuse_paths(root)
-
-
-def sums(root: Path) -> dict[str, str]:
-    """SHA-256 of every file that is there, by path."""
-    found = sorted(path for path in root.rglob("*") if path.is_file())
-    return {path.relative_to(root).as_posix(): store.sha256_file(path) for path in found}
 
 
 def _write_saes(saes: Sequence[LoadedSae], root: Path, model_name: str | None) -> tuple[list[Part], list[str | None]]:
@@ -64,11 +59,11 @@ def _write_sae(value: LoadedSae, root: Path, model_name: str | None) -> tuple[Pa
     part = root / sae.folder_name(value.ref.site)
     part.mkdir()
     shutil.copyfile(source / sae.WEIGHTS, part / sae.WEIGHTS)
-    cfg, record = (read_json(source / name, "train it again") for name in (sae.CFG, MANIFEST))
+    cfg, record = read_json(source / sae.CFG, "train it again"), store.read_sealed(source / MANIFEST, "train it again")
     name = model_name or _plain(cfg.get("metadata", {}).get("model_name"))
     cfg["metadata"] = cfg.get("metadata", {}) | {"model_name": name or ""}
     store.atomic_write_json(part / sae.CFG, cfg)
-    store.atomic_write_json(part / MANIFEST, record)
+    store.write_sealed(part / MANIFEST, record | {"cfg": store.sha256_record(cfg)})
     store.atomic_write_bytes(part / GOLDEN, save(golden.golden_sae(stored)))
     return _part("sae", part, value.ref, value.ref.site, record.get("run") or {}, _sae_details(value, record)), name
 
@@ -131,6 +126,6 @@ def _write_enhancer(ref: EnhancerRef, root: Path) -> Part:
     for name in names:
         shutil.copyfile(source / name, part / name)
     store.atomic_write_bytes(part / GOLDEN, save(golden.golden_enhancer(ref)))
-    run = read_json(part / MANIFEST, "train it again") if MANIFEST in names else {}
+    run = store.read_sealed(part / MANIFEST, "train it again") if MANIFEST in names else {}
     details = {"d_model": ref.d_model, "width": ref.width, "settings": run.get("config", {}).get("settings")}
     return _part("enhancer", part, ref, ref.site, run, details)

@@ -21,6 +21,7 @@ from interp.report.style import render
 from interp.report.tables import Table, gallery
 from interp.report.tables import record as record_table
 from interp.store import Manifest, atomic_write_bytes, atomic_write_text
+from interp.tables import guarded
 
 PAGE = "exhibits.html"
 KINDS = ("png", "pdf")
@@ -91,10 +92,10 @@ def _write_files(exhibit: Exhibit, rendered: Mapping[str, Mapping[str, bytes]], 
 
 
 def as_csv(table: Table) -> str:
-    """A table as CSV with a heading."""
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows([table.head, *table.rows])
+    """A table as CSV with a heading; `interp.tables.unguarded` gives its cells back as they were."""
+    out = StringIO(newline="")
+    # with the usual line end \r\n, so that cells holding either of the two are quoted
+    csv.writer(out).writerows([guarded(cell) for cell in row] for row in (table.head, *table.rows))
     return out.getvalue()
 
 

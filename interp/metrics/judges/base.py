@@ -3,7 +3,7 @@
 import string
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -76,6 +76,31 @@ class Priced(Protocol):
     def estimate(self, pictures: Sequence[Picture]) -> object:
         """What asking about pictures will about cost, as a record that says it."""
         ...
+
+
+@runtime_checkable
+class OneByOne(Protocol):
+    """A judge whose answers come one at a time, each worth keeping as soon as it is there."""
+
+    def answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> Iterator[tuple[int, Verdicts]]:
+        """The answers as they come, each with the position of its picture.
+
+        The next question of a thread is asked when its last answer was taken: who writes each answer down before
+        taking the next loses at most what is in flight.
+        """
+        ...
+
+
+def hear(judge: Judge, pictures: Sequence[Picture], items: Sequence[str]) -> Iterator[tuple[Sequence[int], Verdicts]]:
+    """A judge's answers in the parts in which they come, each with the positions of its pictures.
+
+    One by one from a judge that can, else all at once.
+    """
+    if isinstance(judge, OneByOne):
+        for at, verdicts in judge.answers(pictures, items):
+            yield (at,), verdicts
+    elif pictures:
+        yield range(len(pictures)), judge(pictures, items)
 
 
 def rotated(labels: Sequence[str], item: str) -> tuple[str, ...]:

@@ -3,30 +3,59 @@
 import enum
 import json
 import math
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from interp.errors import InterpError, InterpWarning
 from interp.metrics.base import Picture
 from interp.metrics.judges import remote
 from interp.metrics.judges.base import LETTERS, question
 from interp.metrics.judges.remote import Estimate, RemoteJudge
-from interp.metrics.judges.sender import Answer, Busy
+from interp.metrics.judges.sender import Answer, Busy, check_number
+from interp.metrics.judges.words import Secret, told
 
 GOOGLE = "https://generativelanguage.googleapis.com"
 API_VERSION = "v1beta"
 """Where thinking budgets and enumerated answers are documented; named, because the client's default moves."""
+MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+MOST_THINKING = 1_000_000
+LONGEST_DELAY = 1e9
+"""Seconds; a longer one is no other."""
 KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 Form = Literal["text/x.enum", "application/json"]
 
 
 class _FormRefused(Exception):
     """The server does not know text/x.enum."""
+
+
+class _Part(BaseModel):
+    text: str | None = None
+    thought: bool | None = None
+
+
+class _Content(BaseModel):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(BaseModel):
+    content: _Content | None = None
+    finishReason: str | None = None
+
+
+class _Feedback(BaseModel):
+    blockReason: str | None = None
+
+
+class _Reply(BaseModel):
+    candidates: list[_Candidate] | None = None
+    promptFeedback: _Feedback | None = None
 
 
 @dataclass(frozen=True)
@@ -61,57 +90,125 @@ class GeminiJudge(RemoteJudge):
         """What asking about them will about cost."""
         return remote.estimate(pictures, self.labels, picture_tokens, "258 a tile of a picture", self.price)
 
-    def _answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> list[Answer]:
-        try:
-            return self._in_form(pictures, items, self.form)
-        except _FormRefused:
-            warnings.warn(f"{self.model} refuses {self.form}; asked for application/json instead", InterpWarning, 3)
-            return self._in_form(pictures, items, "application/json")
+    def _check_settings(self) -> None:
+        if not MODEL.fullmatch(self.model) or ".." in self.model:
+            raise InterpError(
+                f"model {self.model!a:.60}: becomes part of an address; give a name like gemini-2.5-flash"
+            )
+        if self.form not in get_args(Form):
+            raise InterpError(f"form {self.form!r:.60}: give one of {', '.join(get_args(Form))}")
+        check_number("thinking", self.thinking, int, -1, MOST_THINKING)
 
-    def _in_form(self, pictures: Sequence[Picture], items: Sequence[str], form: Form) -> list[Answer]:
+    def _answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> Iterator[tuple[int, Answer]]:
+        left = dict(enumerate(items))
+        refused = False
+        try:
+            for at, answer in self._in_form(pictures, items, self.form):
+                del left[at]
+                yield at, answer
+        except _FormRefused:
+            refused = True
+        if not refused:
+            return
+        warnings.warn(f"{self.model} refuses {self.form}; asked for application/json instead", InterpWarning, 3)
+        again = list(left)
+        for at, answer in self._in_form([pictures[n] for n in again], list(left.values()), "application/json"):
+            yield again[at], answer
+
+    def _in_form(self, pictures: Sequence[Picture], items: Sequence[str], form: Form) -> Iterator[tuple[int, Answer]]:
         secret = remote.key(*KEYS)
         letters = enum.Enum("Letter", {letter: letter for letter in LETTERS[: len(self.labels)]})
         config = _types().GenerateContentConfig(response_schema=letters, **self._settings(form))
-        with self._client(secret) as client:
-            return self._each(partial(self._send, client, config, secret), pictures, items)
+        reduce = partial(_reduced, form=form, secret=secret, model=self.model)
+        with self._client(secret, reduce) as client:
+            yield from self._each(partial(self._send, client, config), pictures, items)
 
-    def _client(self, secret: str) -> Any:
+    def _client(self, secret: Secret, reduce: Callable[[int, bytes], bytes]) -> Any:
         """A client of google-genai that retries nothing by itself and takes no settings from the environment."""
         import httpx2
 
         types = _types()
         from google import genai  # pyright: ignore[reportAttributeAccessIssue] - an extra
 
+        where = remote.address(self.base_url)
         options = types.HttpOptions(
-            base_url=remote.address(self.base_url) + "/",
+            base_url=where + "/",
             api_version=API_VERSION,
             timeout=max(round(1000 * self.sender.timeout), 1),
             retry_options=types.HttpRetryOptions(attempts=1),
-            httpx_client=httpx2.Client(),
+            httpx_client=remote.client(where, self.sender, {}, reduce),
+            # never used; the client would make one that takes the environment's proxies and fails over a bad one
+            httpx_async_client=httpx2.AsyncClient(transport=httpx2.AsyncBaseTransport()),
         )
-        return genai.Client(api_key=secret, vertexai=False, http_options=options)
+        return genai.Client(api_key=secret.value, vertexai=False, http_options=options)
 
-    def _send(self, client: Any, config: Any, secret: str, picture: Picture, options: Sequence[str]) -> Answer:
+    def _send(self, client: Any, config: Any, picture: Picture, options: Sequence[str]) -> Answer:
         """Ask once."""
         from google.genai.errors import APIError  # pyright: ignore[reportMissingImports] - an extra
 
         contents = [_types().Part.from_bytes(data=remote.png(picture), mime_type="image/png"), question(options)]
+        failed: Exception
         try:
             with remote.transport():
                 response = client.models.generate_content(model=self.model, contents=contents, config=config)
+            return _read(response, config.response_mime_type)
         except APIError as error:
-            raise self._refused(error, config.response_mime_type, secret) from None
-        except (json.JSONDecodeError, ValidationError):
-            raise Busy("malformed reply") from None
-        return _read(response, config.response_mime_type)
+            failed = self._refused(error)
+        raise failed
 
-    def _refused(self, error: Any, form: Form, secret: str) -> Exception:
-        words = str(error.message or "")
-        if error.code == 400 and form == "text/x.enum" and form in words:
-            return _FormRefused(words.replace(secret, "…"))
-        header = error.response.headers.get("retry-after") if error.response is not None else None
+    def _refused(self, error: Any) -> Exception:
+        header = error.response.headers.get("retry-after")
         after = remote.retry_after(header, self.sender.clock)
-        return remote.failure(self.system, error.code, words, secret, _delay(error.details) if after is None else after)
+        after = _delay(error.details) if after is None else after
+        return remote.failure(self.system, error.code, str(error.message or ""), after)
+
+
+def _reduced(status: int, body: bytes, form: Form, secret: Secret, model: str) -> bytes:
+    """What is read of a reply: the client warns of what it does not know of the rest, in the server's own words.
+
+    Raises:
+        Busy: the reply is malformed.
+        _FormRefused: it is a refusal of text/x.enum.
+    """
+    if 200 <= status < 300:
+        return _reduced_reply(body)
+    given = _parsed(body)
+    error = given.get("error", given) if isinstance(given, dict) else {}
+    words = error.get("message") if isinstance(error, dict) else None
+    words = words if isinstance(words, str) else body.decode(errors="replace")
+    if status == 400 and form == "text/x.enum" and form in words:
+        raise _FormRefused
+    after = [] if (delay := _delay(given)) is None else [{"retryDelay": f"{delay}s"}]
+    error = {"code": status, "message": told(words, secret, {model}), "status": "", "details": after}
+    return json.dumps({"error": error}).encode()
+
+
+def _reduced_reply(body: bytes) -> bytes:
+    types = _types()
+    try:
+        reply = _Reply.model_validate_json(body)
+    except ValidationError:
+        reply = None
+    if reply is None:
+        raise Busy("malformed reply")
+    for candidate in reply.candidates or []:
+        candidate.finishReason = _known(candidate.finishReason, types.FinishReason)
+    if reply.promptFeedback:
+        reply.promptFeedback.blockReason = _known(reply.promptFeedback.blockReason, types.BlockedReason)
+    return reply.model_dump_json(exclude_none=True).encode()
+
+
+def _known(name: str | None, names: Any) -> str | None:
+    """A name of Google's, or OTHER for one that is none."""
+    return name if name is None or name in names.__members__ else "OTHER"
+
+
+def _parsed(body: bytes) -> Any:
+    """JSON; None for anything else."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _types() -> Any:
@@ -156,7 +253,7 @@ def _delay(details: Any) -> float | None:
     for entry in said if isinstance(said, list) else []:
         delay = entry.get("retryDelay") if isinstance(entry, dict) else None
         if isinstance(delay, str) and delay.endswith("s") and delay[:-1].replace(".", "", 1).isdecimal():
-            return float(delay[:-1])
+            return min(float(delay[:-1]), LONGEST_DELAY)
     return None
 
 

@@ -4,7 +4,7 @@ import base64
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,16 +16,20 @@ from interp.metrics.base import Picture
 from interp.metrics.judges import remote
 from interp.metrics.judges.base import LETTERS, question
 from interp.metrics.judges.remote import Estimate, RemoteJudge
-from interp.metrics.judges.sender import Answer, Busy
+from interp.metrics.judges.sender import Answer, Busy, check_number
+from interp.metrics.judges.words import Secret, told
 
 if TYPE_CHECKING:
     import httpx2
 
 OPENAI = "https://api.openai.com/v1"
+MOST_LOGPROBS = 1000
 LONGEST_ANSWER = 8
 """Tokens: a letter in brackets has three."""
 PICTURE_REFUSED = ("content_filter", "content_policy_violation")
 """Codes of an error 400 that refuses one picture and not the request's form."""
+ENDS = ("length", "content_filter", "tool_calls", "function_call", "error", "abort")
+"""Other reasons than `stop` for an answer to end that are named; the server's own word for another is not repeated."""
 NO_MONEY = "insufficient_quota"
 """Code of an error 429 that no waiting ends."""
 
@@ -82,6 +86,9 @@ class OpenAiJudge(RemoteJudge):
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """What the server calls the limit of the answer's length; newer models of OpenAI take only the second."""
 
+    def _check_settings(self) -> None:
+        check_number("logprobs", self.logprobs, int, 0, MOST_LOGPROBS)
+
     @property
     def digest(self) -> str:
         """Of the question, the labels, the model's name, the address and the settings; the server's weights can change
@@ -97,21 +104,20 @@ class OpenAiJudge(RemoteJudge):
         """What asking about them will about cost."""
         return remote.estimate(pictures, self.labels, picture_tokens, "pictures as GPT-4o counts them", self.price)
 
-    def _answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> list[Answer]:
-        import httpx2
-
+    def _answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> Iterator[tuple[int, Answer]]:
         where, secret = remote.address(self.base_url), self._key()
-        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-        with httpx2.Client(headers=headers, timeout=self.sender.timeout) as client:
+        with remote.client(where, self.sender, _headers(secret)) as client:
             send = partial(self._send, client, f"{where}/chat/completions", secret)
-            return self._each(send, pictures, items)
+            yield from self._each(send, pictures, items)
 
-    def _key(self) -> str:
+    def _key(self) -> Secret:
         if remote.address(self.base_url) == OPENAI or os.environ.get(self.key_variable):
             return remote.key(self.key_variable)
-        return ""
+        return Secret("")
 
-    def _send(self, client: "httpx2.Client", url: str, secret: str, picture: Picture, options: Sequence[str]) -> Answer:
+    def _send(
+        self, client: "httpx2.Client", url: str, secret: Secret, picture: Picture, options: Sequence[str]
+    ) -> Answer:
         """Ask once."""
         data = base64.b64encode(remote.png(picture)).decode()
         content = [
@@ -124,30 +130,49 @@ class OpenAiJudge(RemoteJudge):
         return self._read(response) if response.is_success else self._refused(response, secret)
 
     def _read(self, response: "httpx2.Response") -> Answer:
-        try:
-            choice = _Reply.model_validate_json(response.content).choices[0]
-        except ValidationError:
-            raise Busy("malformed reply") from None
+        choice = _first(response)
+        if choice is None:
+            raise Busy("malformed reply")
         if choice.message.refusal:
             return Answer(unanswered="refused")
         if choice.finish_reason not in ("stop", None):
-            return Answer(unanswered=f"finish_reason {choice.finish_reason}")
+            reason = choice.finish_reason if choice.finish_reason in ENDS else "unknown"
+            return Answer(unanswered=f"finish_reason {reason}")
         text = choice.message.content or ""
         return Answer(text, chances=_chances(choice.logprobs, remote.letter(text, len(self.labels))))
 
-    def _refused(self, response: "httpx2.Response", secret: str) -> Answer:
-        try:
-            problem = _Refusal.model_validate_json(response.content).error
-        except ValidationError:
-            problem = _Problem(message=response.text)
-        if response.status_code == 400 and problem.code in PICTURE_REFUSED:
-            return Answer(unanswered=f"refused ({problem.code})")
-        if problem.code == NO_MONEY:
+    def _refused(self, response: "httpx2.Response", secret: Secret) -> Answer:
+        code, words = _problem(response, secret, self.model)
+        if response.status_code == 400 and code in PICTURE_REFUSED:
+            return Answer(unanswered=f"refused ({code})")
+        if code == NO_MONEY:
             raise InterpError(
                 f"{self.system} answers no more: the account's quota is used up; raise it and measure again"
             )
         after = remote.retry_after(response.headers.get("retry-after"), self.sender.clock)
-        raise remote.failure(self.system, response.status_code, problem.message, secret, after)
+        raise remote.failure(self.system, response.status_code, words, after)
+
+
+def _headers(secret: Secret) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret.value}"} if secret else {}
+
+
+def _first(response: "httpx2.Response") -> _Choice | None:
+    """The answer of a reply; None if it is malformed."""
+    try:
+        return _Reply.model_validate_json(response.content).choices[0]
+    except ValidationError:
+        return None
+
+
+def _problem(response: "httpx2.Response", secret: Secret, model: str) -> tuple[str, str]:
+    """Code, if it is a known one, and words of a refusal; what cannot be repeated ends here."""
+    try:
+        problem = _Refusal.model_validate_json(response.content).error
+    except ValidationError:
+        problem = _Problem(message=response.content.decode(errors="replace"))
+    code = str(problem.code) if problem.code in (*PICTURE_REFUSED, NO_MONEY) else ""
+    return code, told(problem.message, secret, {model})
 
 
 def _chances(logprobs: _Logprobs | None, given: str) -> dict[str, float]:
@@ -156,8 +181,10 @@ def _chances(logprobs: _Logprobs | None, given: str) -> dict[str, float]:
     at = next((t for t in tokens if given and t.token.strip() == given), None)
     out: Counter[str] = Counter()
     for likely in at.top_logprobs if at else []:
-        if (own := likely.token.strip()) and len(own) == 1 and own in LETTERS:
-            out[own] += math.exp(likely.logprob)  # pyright: ignore[reportArgumentType]
+        own = likely.token.strip()
+        if len(own) == 1 and own in LETTERS and not math.isnan(likely.logprob):
+            # some servers round up to a little more than 0
+            out[own] += math.exp(min(likely.logprob, 0.0))  # pyright: ignore[reportArgumentType]
     return dict(out)
 
 

@@ -21,6 +21,7 @@ from interp import pocket
 from interp.errors import InterpError
 from interp.metrics.base import Picture
 from interp.metrics.judges.base import Verdicts
+from interp.models.placement import resolve_device
 from interp.store import sha256_file
 from interp.types import UNRECOGNISABLE
 
@@ -80,6 +81,11 @@ class PocketJudge:
         """The sixteen answers."""
         return (*pocket.cultures(), UNRECOGNISABLE)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.net.culture.weight.device
+
     @staticmethod
     def card(folder: Path = pocket.ASSETS / "judge") -> dict[str, Any]:
         """What was measured when the judge was made: accuracies and the confusion matrix on held-out composites."""
@@ -96,9 +102,9 @@ class PocketJudge:
         if other := {p.shape for p in pictures} - {(side, side, 3)}:
             raise InterpError(f"the pocket judge knows pictures of {side}×{side} pixels alone; found {other.pop()}")
         batches = torch.from_numpy(np.stack(pictures)).split(BATCH)
-        logits = [self.net(b.permute(0, 3, 1, 2).float() / 127.5 - 1) for b in batches]
+        logits = [self.net(b.to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1) for b in batches]
         culture, noun = (
-            (torch.cat([row[i] for row in logits]) / self.temperature[i]).softmax(-1).numpy() for i in (0, 1)
+            (torch.cat([row[i] for row in logits]) / self.temperature[i]).softmax(-1).cpu().numpy() for i in (0, 1)
         )
         return Verdicts(
             tuple(self.labels[i] for i in culture.argmax(-1)),
@@ -108,9 +114,21 @@ class PocketJudge:
         )
 
 
+def load_judge(folder: Path = pocket.ASSETS / "judge", device: str | torch.device | None = "cpu") -> PocketJudge:
+    """The shipped judge in float32, one copy a device.
+
+    Args:
+        folder: holds its weights and card.
+        device: where it computes; None for what is there.
+
+    Raises:
+        InterpError: the device is not there.
+    """
+    return _loaded(folder, resolve_device(device))
+
+
 @cache
-def load_judge(folder: Path = pocket.ASSETS / "judge") -> PocketJudge:
-    """The shipped judge."""
+def _loaded(folder: Path, device: torch.device) -> PocketJudge:
     from safetensors.torch import load_file
 
     net = JudgeNet(len(pocket.cultures()) + 1, len(pocket.nouns())).eval()
@@ -118,4 +136,4 @@ def load_judge(folder: Path = pocket.ASSETS / "judge") -> PocketJudge:
         {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "judge.safetensors").items()}
     )
     culture, noun = PocketJudge.card(folder)["temperature"]
-    return PocketJudge(net, (culture, noun), sha256_file(folder / "judge.safetensors"))
+    return PocketJudge(net.to(device), (culture, noun), sha256_file(folder / "judge.safetensors"))

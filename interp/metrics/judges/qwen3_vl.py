@@ -100,7 +100,7 @@ class Qwen3VlJudge:
 def load(
     name: str | Path,
     labels: Sequence[str],
-    device: str | None = None,
+    device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     batch: int = BATCH,
 ) -> Qwen3VlJudge:
@@ -135,7 +135,7 @@ def load(
     return Qwen3VlJudge(Path(name).name, tuple(labels), digest, model.to(where.device), processor, tokens, batch)
 
 
-def _whole(device: str | None) -> str | None:
+def _whole(device: str | torch.device | None) -> str | None:
     """The judge is not moved in parts: on a GPU that cannot hold it, it is refused."""
     return "none" if placement.resolve_device(device).type == "cuda" else None
 

@@ -5,18 +5,19 @@ when questions are sent, and is kept in no object.
 """
 
 import io
+import ipaddress
 import json
 import math
 import os
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -25,51 +26,88 @@ from PIL import Image
 from interp.errors import InterpError
 from interp.metrics.base import Picture
 from interp.metrics.judges.base import LETTERS, QUESTION, Verdicts, question, rotated
-from interp.metrics.judges.sender import Answer, Busy, Clock, Sender
+from interp.metrics.judges.sender import Answer, Busy, Clock, Sender, check_number
+from interp.metrics.judges.words import Secret
 from interp.store import sha256_bytes
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from interp.metrics.judges.bounded import Reduce
 
 PROTOCOL = 1
 """Of the questions and of how answers are read; in every digest."""
 LETTER = re.compile(r"([A-Za-z])[.)]?|\(([A-Za-z])\)\.?")
 CHARACTERS_A_TOKEN = 4
 """Of English text, for estimates."""
-LONGEST_MESSAGE = 300
-"""Characters of a server's own words that an error repeats."""
+
+
+HOST = re.compile(r"(?=.{1,253}\.?$)(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
+PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")
+LONGEST_URL = 2000
+LONGEST_NAME = 200
+"""Characters of a model's name or a label."""
+DEAREST = 1e6
+"""USD a million tokens, beyond any price there is."""
+HINTS = {
+    401: "check the key",
+    403: "check the key and what it may use",
+    404: "check the model's name and the address",
+}
+
+
+def client(url: str, sender: Sender, headers: Mapping[str, str], reduce: "Reduce | None" = None) -> "httpx2.Client":
+    """A client for one server whose every attempt is bounded; it follows no redirect and reads no netrc.
+
+    Args:
+        url: the server's.
+        sender: has the seconds of an attempt.
+        headers: of every request.
+        reduce: what of a reply's body is handed on; all if None.
+    """
+    import httpx2
+
+    from interp.metrics.judges import bounded
+
+    carrier = bounded.Transport(url, sender.timeout, reduce=reduce)
+    return httpx2.Client(transport=carrier, headers=headers, timeout=None, trust_env=False, follow_redirects=False)
 
 
 @contextmanager
 def transport() -> Iterator[None]:
-    """Failures of the network as `Busy`; their own text and traceback are dropped, for they may show headers."""
+    """Failures of the network as `Busy`; their own text, traceback and cause are dropped: they may show headers."""
     import httpx2
+
+    from interp.metrics.judges import bounded
 
     try:
         yield
+        return
     except httpx2.TimeoutException:
-        raise Busy("timeout") from None
+        busy = Busy("timeout")
     except httpx2.RequestError as error:
-        raise Busy(f"connection ({type(error).__name__})") from None
+        busy = Busy(f"connection ({type(error).__name__})")
+    except bounded.Unusable as error:
+        busy = Busy(str(error), again=False)
+    raise busy
 
 
-def failure(system: str, status: int, message: str, secret: str, after: float | None = None) -> Busy | InterpError:
+def failure(system: str, status: int, words: str, after: float | None = None) -> Busy | InterpError:
     """What an HTTP status that is no success means: try again, or stop.
 
     Args:
         system: what was asked, for the error.
         status: of HTTP.
-        message: the server's own words.
-        secret: taken out of them.
+        words: the server's, as `told` gives them.
         after: seconds that the server asked to wait.
     """
     if status in (408, 429) or status >= 500:
         return Busy(f"HTTP {status}", after)
-    hints = {
-        401: "check the key",
-        403: "check the key and what it may use",
-        404: "check the model's name and the address",
-    }
-    words = " ".join((message.replace(secret, "…") if secret else message).split())[:LONGEST_MESSAGE]
-    hint = hints.get(status, "check the model's name and the settings")
-    return InterpError(f"{system} refused the question with HTTP {status}: {words or 'no message'}; {hint}")
+    hint = HINTS.get(status, "check the model's name and the settings")
+    if 300 <= status < 400:
+        hint = "it sends the question elsewhere, which is not followed; give the address that answers"
+    said = words or "no message that can be repeated"
+    return InterpError(f"{system} refused the question with HTTP {status}: {said}; {hint}")
 
 
 def retry_after(header: str | None, clock: Clock) -> float | None:
@@ -77,25 +115,29 @@ def retry_after(header: str | None, clock: Clock) -> float | None:
     if not header:
         return None
     try:
-        return max(float(header), 0.0)
+        seconds = float(header)
     except ValueError:
-        pass
-    try:
-        return max(parsedate_to_datetime(header).timestamp() - clock.wall(), 0.0)
-    except ValueError:
-        return None
+        seconds = math.nan
+    if math.isnan(seconds):
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - clock.wall()
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+    return max(seconds, 0.0)
 
 
-def key(*names: str) -> str:
+def key(*names: str) -> Secret:
     """The first of some environment variables that is set.
 
     Raises:
-        InterpError: none is.
+        InterpError: none is, or it holds what no key has and no header takes.
     """
-    found = next((value for name in names if (value := os.environ.get(name, "").strip())), None)
-    if found is None:
+    name, found = next(((n, value) for n in names if (value := os.environ.get(n, "").strip())), ("", ""))
+    if not found:
         raise InterpError(f"no key: none of {', '.join(names)} is set; export one of them")
-    return found
+    if not (found.isascii() and found.isprintable()) or " " in found:
+        raise InterpError(f"the key in {name} holds a space or a character outside ASCII; export the key alone")
+    return Secret(found)
 
 
 def address(url: str) -> str:
@@ -104,12 +146,58 @@ def address(url: str) -> str:
     Raises:
         InterpError: it is none, or carries a password or a query, which would end up in records.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InterpError(f"base_url {url!r}: give an address such as https://host/v1")
-    if parts.username or parts.password or parts.query:
-        raise InterpError(f"base_url at {parts.hostname}: holds a user or a query; give the key by the environment")
+    shown = f"base_url {url!a:.100}" if not set(url) & {"@", "?", "#"} else "base_url"
+    form = "give an address such as https://host/v1"
+    if not url.isascii() or not url.isprintable() or " " in url or len(url) > LONGEST_URL:
+        raise InterpError(f"{shown}: holds a space or a character outside ASCII, or is too long; {form}")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise InterpError(f"{shown}: no host, or a port that is no number up to 65535; {form}") from None
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        where = f"base_url at {host}" if _is_host(host) else "base_url"
+        raise InterpError(f"{where}: holds a user, a query or a fragment; give the key by the environment")
+    if parts.scheme not in ("http", "https") or not _is_host(host) or port == 0 or parts.netloc.endswith(":"):
+        raise InterpError(f"{shown}: no http or https with a host and, if any, a port from 1; {form}")
+    if not PATH.fullmatch(parts.path) or ".." in parts.path.split("/"):
+        raise InterpError(f"{shown}: the part behind the host holds what no path does; {form}")
     return url.rstrip("/")
+
+
+def _is_host(host: str) -> bool:
+    """Whether it is a name or an address of IP; one that looks like an address must be one."""
+    if ":" in host or host.replace(".", "").isdigit():
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return True
+    return HOST.fullmatch(host) is not None
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that cannot be sent or shown in one line.
+
+    Raises:
+        InterpError: it is blank or too long, or holds control characters or lone surrogates.
+    """
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise InterpError(f"{what} {name!a:.60}: give 1 to {LONGEST_NAME} characters that can be printed")
+
+
+def check_price(price: tuple[float, float] | None) -> None:
+    """Refuse what is no price.
+
+    Raises:
+        InterpError: not two numbers, or one is negative or not finite.
+    """
+    if price is None:
+        return
+    if not isinstance(price, tuple) or len(price) != 2:
+        raise InterpError(f"price {price!r:.60}: give (input, output) in USD a million tokens, such as (0.3, 2.5)")
+    for part in price:
+        check_number("price", part, float, 0, DEAREST)
 
 
 def png(picture: Picture) -> bytes:
@@ -129,8 +217,10 @@ def check_labels(labels: Sequence[str]) -> None:
     """Refuse labels that cannot be asked.
 
     Raises:
-        InterpError: Unrecognisable is missing, there are too many, or one comes twice.
+        InterpError: Unrecognisable is missing, there are too many, or one comes twice or cannot be printed.
     """
+    for label in labels:
+        check_name("label", label)
     question(labels)
     if twice := [label for label, n in Counter(labels).items() if n > 1]:
         raise InterpError(f"label {twice[0]!r} is given twice; give each once")
@@ -167,8 +257,8 @@ def verdicts(
         cultures.append(options[LETTERS.index(given)] if given else "")
         if not given:
             unscored[answer.unanswered or "no letter"] += 1
-        elif answer.chances:
-            own = np.array([answer.chances.get(LETTERS[options.index(label)], 0.0) for label in labels])
+        own = np.array([answer.chances.get(LETTERS[options.index(label)], 0.0) for label in labels])
+        if given and own.sum() > 0:
             chances[row] = own / own.sum()
     return Verdicts(tuple(cultures), culture_probability=chances if any(a.chances for a in answers) else None)
 
@@ -188,7 +278,10 @@ class RemoteJudge(ABC):
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
+        check_name("model", self.model)
+        check_price(self.price)
         address(self.base_url)
+        self._check_settings()
 
     @property
     def name(self) -> str:
@@ -210,8 +303,22 @@ class RemoteJudge(ABC):
         """What asking about them will about cost."""
 
     @abstractmethod
-    def _answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> list[Answer]:
-        """What the server answers about every picture."""
+    def _check_settings(self) -> None:
+        """Refuse what cannot be sent of the fields that only this judge has."""
+
+    @abstractmethod
+    def _answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> Iterator[tuple[int, Answer]]:
+        """What the server answers, as it comes, each with the position of its picture."""
+
+    def answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> Iterator[tuple[int, Verdicts]]:
+        """Ask about every picture; the answers as they come, each with the position of its picture.
+
+        Raises:
+            InterpError: the client is not installed, no key is set, or the server refuses the requests; what was on
+                its way by then is given first.
+        """
+        for at, answer in self._answers(pictures, items):
+            yield at, verdicts(self.labels, [items[at]], [answer], self.unscored)
 
     def __call__(self, pictures: Sequence[Picture], items: Sequence[str]) -> Verdicts:
         """Ask about every picture.
@@ -219,11 +326,12 @@ class RemoteJudge(ABC):
         Raises:
             InterpError: the client is not installed, no key is set, or the server refuses the requests.
         """
-        return verdicts(self.labels, items, self._answers(pictures, items), self.unscored)
+        found = dict(self._answers(pictures, items))
+        return verdicts(self.labels, items, [found[at] for at in range(len(items))], self.unscored)
 
     def _each(
         self, send: Callable[[Picture, Sequence[str]], Answer], pictures: Sequence[Picture], items: Sequence[str]
-    ) -> list[Answer]:
+    ) -> Iterator[tuple[int, Answer]]:
         """Send every picture with its options."""
         asked = [partial(send, p, rotated(self.labels, i)) for p, i in zip(pictures, items, strict=True)]
         return self.sender.each(asked)

@@ -4,21 +4,47 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import islice
 
 from interp.errors import InterpError
+
+LIMITS: Mapping[str, tuple[type, float, float]] = {
+    "a_minute": (float, 1e-3, 1e12),
+    "threads": (int, 1, 256),
+    "attempts": (int, 1, 100),
+    "timeout": (float, 1e-3, 86_400),
+    "first_wait": (float, 0, 86_400),
+    "longest_wait": (float, 0, 86_400),
+    "lost_in_a_row": (int, 1, 1_000_000),
+}
+"""Of the fields of a sender: kind, least, most."""
 
 
 class Busy(Exception):
     """No answer this time; another attempt may get one."""
 
-    def __init__(self, reason: str, after: float | None = None) -> None:
+    def __init__(self, reason: str, after: float | None = None, again: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
         self.after = after
         """Seconds to wait that the server asked for."""
+        self.again = again
+        """False where another attempt would cost the same and give the same."""
+
+
+def check_number(name: str, value: object, kind: type, least: float, most: float) -> None:
+    """Refuse a setting that is no number of its kind within its bounds.
+
+    Raises:
+        InterpError: with the bounds.
+    """
+    kinds = int if kind is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+        what = "a whole number" if kind is int else "a number"
+        raise InterpError(f"{name}={value!r:.40}: give {what} from {least:g} to {most:g}")
 
 
 @dataclass(frozen=True)
@@ -68,35 +94,41 @@ class Sender:
     _lost: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        least = {"a_minute": self.a_minute, "threads": self.threads, "attempts": self.attempts, "timeout": self.timeout}
-        if wrong := [name for name, value in least.items() if value <= 0]:
-            raise InterpError(f"{wrong[0]}={least[wrong[0]]}: must be above 0")
+        for name, bounds in LIMITS.items():
+            check_number(name, getattr(self, name), *bounds)
 
-    def each(self, questions: Sequence[Callable[[], Answer]]) -> list[Answer]:
-        """An answer to every question, in their order.
+    def each(self, questions: Iterable[Callable[[], Answer]]) -> Iterator[tuple[int, Answer]]:
+        """The answers as they come, each with the position of its question.
+
+        A thread gets its next question when its last answer was taken, so that no more answers than threads are ever
+        on their way.
 
         Raises:
-            InterpError: the server refused one for good, or answered none of `lost_in_a_row`; the rest is not sent.
+            InterpError: the server refused one for good, or answered none of `lost_in_a_row`; the rest is not sent,
+                and what was in flight is given first.
         """
-        stop = threading.Event()
-
-        def one(send: Callable[[], Answer]) -> Answer:
-            try:
-                return self.ask(send, stop)
-            except BaseException:
-                stop.set()
-                raise
-
+        stop, waiting = threading.Event(), enumerate(questions)
+        failed: BaseException | None = None
         with ThreadPoolExecutor(self.threads) as pool:
-            running = [pool.submit(one, q) for q in questions]
+            running = {pool.submit(self.ask, q, stop): at for at, q in islice(waiting, self.threads)}
             try:
-                return [r.result() for r in running]
-            except BaseException:
+                while running:
+                    done = wait(running, return_when=FIRST_COMPLETED).done.pop()
+                    at = running.pop(done)
+                    if error := done.exception():
+                        failed = failed or error
+                        stop.set()
+                    elif (answer := done.result()) is not None:
+                        yield at, answer
+                    if not stop.is_set():
+                        running |= {pool.submit(self.ask, q, stop): n for n, q in islice(waiting, 1)}
+            finally:
                 stop.set()
-                raise
+        if failed is not None:
+            raise failed
 
-    def ask(self, send: Callable[[], Answer], stop: threading.Event | None = None) -> Answer:
-        """The answer to one question.
+    def ask(self, send: Callable[[], Answer], stop: threading.Event | None = None) -> Answer | None:
+        """The answer to one question; None if it was stopped before it was sent.
 
         Args:
             send: asks once; raises `Busy` where another attempt may help.
@@ -106,12 +138,13 @@ class Sender:
         for attempt in range(self.attempts):
             self._take_turn()
             if stop is not None and stop.is_set():
-                return Answer(unanswered="stopped")
+                return None
             try:
                 answer = send()
             except Busy as busy:
                 reason = busy.reason
-                if attempt + 1 == self.attempts or (busy.after or 0) > self.longest_wait:
+                last = attempt + 1 == self.attempts or not busy.again
+                if last or (busy.after or 0) > self.longest_wait:
                     break
                 self._wait(attempt, busy.after)
             else:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from interp import store
 from interp.errors import InterpError
 from interp.report.results._parts import (
     Ablate,
@@ -24,7 +25,7 @@ from interp.report.results._parts import (
     Wake,
 )
 from interp.report.results._values import Estimate, Matrix, Part
-from interp.store import Manifest, atomic_write_text
+from interp.store import Manifest
 
 _NEEDED = ("model_digest", "benchmark_digest", "device", "wall_seconds")
 """What a manifest may lack while a run goes on, but not when it is reported."""
@@ -92,16 +93,13 @@ class Results(Part):
         """Results from a file.
 
         Raises:
-            InterpError: the file is missing, is not JSON, has no manifest or does not fit the schema.
+            InterpError: the file is missing, is damaged, has no manifest or does not fit the schema.
         """
         if not path.is_file():
             raise InterpError(f"no results at {path}; `interp report --out {path.parent}` writes them")
+        data = store.read_sealed(path, "restore it or run `interp report` again")
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InterpError(f"{path} is not JSON ({error}); run `interp report` again") from None
-        try:
-            return cls.parse(data if isinstance(data, dict) else {})
+            return cls.parse(data)
         except InterpError as error:
             raise InterpError(f"{path}: {error}") from None
 
@@ -115,10 +113,9 @@ class Results(Part):
         Raises:
             InterpError: these results were put together by hand and do not fit the schema.
         """
-        text = self.to_json()
-        type(self).parse(json.loads(text))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(path, text)
+        data = json.loads(self.to_json())
+        type(self).parse(data)
+        store.write_sealed(path, data)
         return path
 
 

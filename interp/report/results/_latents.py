@@ -25,8 +25,8 @@ def ranking(neurons: Neurons, culture: str) -> tuple[np.ndarray, np.ndarray]:
     row, rule = neurons.cultures.index(culture), dict(neurons.settings.get("rule", {}))
     cult, noun = neurons.wfs[row], neurons.wfs_noun[row]
     score = cult - noun if rule.get("contrast") == "difference" else cult
-    before = rule.get("filter") == "before"
-    candidates = np.flatnonzero((score > 0) & ((noun <= float(rule["tau"]) * cult) if before else True))
+    tau = rule.get("tau") if rule.get("filter") == "before" else None
+    candidates = np.flatnonzero((score > 0) & (True if tau is None else noun <= float(tau) * cult))
     order = candidates[np.argsort(-score[candidates], kind="stable")]
     return order, score[order]
 

@@ -1,0 +1,335 @@
+"""Folders that appear whole, are replaced in one step, belong to one run at a time, and never take what is not ours."""
+
+import ctypes
+import errno
+import fcntl
+import os
+import re
+import shutil
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from interp.errors import InterpError, InterpWarning
+from interp.store.digests import SUMS, changed, folder_sums, sums_text
+from interp.store.reading import read_sealed
+from interp.store.writing import LONGEST, atomic_write_text, hold, partial
+
+_PARTIAL = re.compile(r"\..*\.[0-9a-f]{12}\.(partial|aside)", re.DOTALL)
+_YOUNG = 2.0
+"""Seconds in which an empty partial may not yet be locked by who made it."""
+_EXCHANGE = 2
+"""RENAME_EXCHANGE of renameat2(2)."""
+_HERE = -100
+"""AT_FDCWD."""
+_held: set[tuple[int, Path]] = set()
+"""(thread, folder) of the locks that this process has, so that a run inside a run does not wait for itself."""
+
+
+def cache_dir() -> Path:
+    """The user's cache folder, made if missing: INTERP_CACHE if set, else where the platform keeps caches."""
+    folder = Path(os.environ.get("INTERP_CACHE") or platformdirs.user_cache_dir("interp", appauthor=False))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@dataclass(frozen=True)
+class Owned:
+    """How a folder shows that the toolkit wrote it, and may therefore replace it."""
+
+    what: str
+    """In words, such as `neurons`."""
+    marker: str
+    """A sealed JSON file in it."""
+    kind: str
+    """What the marker's `kind` says."""
+    files: tuple[str, ...]
+    """All the files that such a folder may hold."""
+
+    def stranger(self, folder: Path) -> str | None:
+        """The first thing in a folder that we did not write; None if there is none."""
+        if other := strangers(folder, self.files):
+            return other[0]
+        there = strangers(folder, ())
+        return None if not there or self._marked(folder) else there[0]
+
+    def _marked(self, folder: Path) -> bool:
+        try:
+            return read_sealed(folder / self.marker, "").get("kind") == self.kind
+        except InterpError:
+            return False
+
+
+def strangers(folder: Path, known: Iterable[str]) -> list[str]:
+    """Paths inside a folder that are not among those known, and not what a killed process of ours left."""
+    left = [p for p in folder.iterdir() if orphan(p)]
+    found = (p for p in folder.rglob("*") if not any(p == o or o in p.parents for o in left))
+    return sorted({p.relative_to(folder).as_posix() for p in found} - {*known})
+
+
+def check_name(path: Path) -> None:
+    """Refuse a path that no file can have: a name over 255 bytes, a NUL, half a surrogate pair.
+
+    Raises:
+        InterpError: naming the part.
+    """
+    for part in path.parts:
+        try:
+            size = len(os.fsencode(part))
+        except UnicodeEncodeError:
+            raise InterpError(f"{str(path)!a}: holds half of a surrogate pair, which no file name can") from None
+        if "\0" in part:
+            raise InterpError(f"{str(path)!r}: holds a NUL, which no file name can")
+        if size > LONGEST:
+            raise InterpError(f"{part[:40]}…: a name of {size} bytes; names have at most {LONGEST}, give a shorter one")
+
+
+def check_out(path: Path) -> None:
+    """Refuse, before anything is computed, a folder that could not be written.
+
+    Raises:
+        InterpError: the name is too long, a file stands there or above it, or the place is read-only.
+    """
+    check_name(path)
+    there = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
+    if not there.is_dir():
+        raise InterpError(f"{path}: {there} is no folder; name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InterpError(f"{path}: {there} cannot be written; name another folder, or mind its permissions")
+
+
+def check_replaceable(path: Path, owned: Owned) -> None:
+    """Refuse to replace what we did not write.
+
+    Raises:
+        InterpError: as `check_out`, or the folder holds something else than `owned` says.
+    """
+    check_out(path)
+    if path.is_dir() and (stranger := owned.stranger(path)):
+        raise InterpError(
+            f"{path} holds {stranger}, which is not a part of earlier {owned.what}; nothing was replaced: name another "
+            "folder, or remove it yourself"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------- orphans
+
+
+def orphan(path: Path) -> bool:
+    """Whether this is what a killed process of ours left: a partial that no process holds."""
+    if _PARTIAL.fullmatch(path.name) is None or path.is_symlink() or not (path.is_dir() or path.is_file()):
+        return False
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return not _just_made(path)
+    except OSError:  # held, or the file system has no locks: then nothing is taken for an orphan
+        return False
+    finally:
+        os.close(handle)
+
+
+def _just_made(path: Path) -> bool:
+    empty = not any(path.iterdir()) if path.is_dir() else path.stat().st_size == 0
+    return empty and time.time() - path.stat().st_mtime < _YOUNG
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes of ours left in a folder.
+
+    Args:
+        folder: looked through, not below it.
+        name: only what was on its way to this name.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        meant = path.name.rsplit(".", 2)[0].removeprefix(".")
+        if (name is None or meant == name) and path.name.endswith(".partial") and orphan(path):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------- whole or not at all
+
+
+@contextmanager
+def atomic_folder(
+    path: Path, existing: Literal["refuse", "replace", "keep"] = "refuse", owned: Owned | None = None
+) -> Iterator[Path]:
+    """A folder to fill, which becomes `path` when the block ends well and is removed when it raises.
+
+    Args:
+        path: where it will be.
+        existing: what to do with a folder at `path`: refuse it at once, replace it at the end in one step, or, if it is
+            there at the end, keep it and drop the new one (two processes that fill one cache).
+        owned: needed to replace: only what it knows is.
+
+    Raises:
+        InterpError: if `path` exists and is to be refused, or holds something that we did not write.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    _recover(path)
+    if existing == "refuse" and os.path.lexists(path):
+        raise InterpError(f"{path} exists; remove it or name another folder")
+    if existing == "replace" and owned is not None:
+        check_replaceable(path, owned)
+    check_out(path)
+    sweep(path.parent, path.name)
+    place = partial(path)
+    place.mkdir(parents=True)
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        hold(handle)
+        yield place
+        for file in place.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        if existing == "replace" and owned is not None:
+            check_replaceable(path, owned)  # again: the block may have taken hours
+        _settle(place, path, existing)
+    finally:
+        os.close(handle)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _settle(place: Path, path: Path, existing: str) -> None:
+    """Put a filled folder in its place; an old one changes places with it, and goes as the partial."""
+    if path.is_dir() and existing == "replace":
+        if not _exchanged(place, path):
+            _replaced_in_two_steps(place, path)
+        return
+    try:
+        place.rename(path)
+    except OSError:
+        if existing != "keep" or not path.is_dir():
+            raise
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change names in one step; False where the system cannot."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return True
+    found = ctypes.get_errno()
+    if found in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV):
+        return False
+    raise OSError(found, os.strerror(found), str(other))
+
+
+def _replaced_in_two_steps(place: Path, path: Path) -> None:
+    """Where folders cannot change names: the old one aside, then the new one in; `_recover` mends a kill between."""
+    aside = partial(path).with_suffix(".aside")
+    path.rename(aside)
+    place.rename(path)
+    shutil.rmtree(aside)
+
+
+def _recover(path: Path) -> None:
+    """Put back an old folder whose replacement was killed between its two steps; drop it if that was done."""
+    if not path.parent.is_dir():
+        return
+    for aside in path.parent.iterdir():
+        if aside.name.startswith(f".{path.name}.") and _PARTIAL.fullmatch(aside.name) and aside.suffix == ".aside":
+            if path.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                aside.rename(path)
+
+
+# ---------------------------------------------------------------------------------------------------------------- locks
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a folder, made if missing, against other runs; a killed one lets go. Orphans of earlier runs are removed.
+
+    Args:
+        folder: to hold.
+        wait: for another run to end, in place of refusing.
+
+    Raises:
+        InterpError: another run holds it.
+    """
+    mine = (threading.get_ident(), folder.resolve())
+    if mine in _held:
+        yield
+        return
+    check_out(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, folder, wait)
+        _held.add(mine)
+        sweep(folder)
+        yield
+    finally:
+        _held.discard(mine)
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path, wait: bool) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise InterpError(
+            f"{folder}: another run is writing there; wait until it has ended, or name another folder"
+        ) from None
+    except OSError as error:
+        warnings.warn(
+            f"{folder}: its file system has no locks ({error.strerror}); see that no other run writes there",
+            InterpWarning,
+            stacklevel=4,
+        )
+
+
+# ------------------------------------------------------------------------------------------------------ the cache's own
+
+
+def cached_folder(path: Path, fill: Callable[[Path], None]) -> Path:
+    """A folder of the cache, filled on first use and checked at every other.
+
+    Processes that come together wait for the one that fills it. Its files are held against the sums that were taken
+    when it was filled: one that has changed since is said aloud, and the folder filled again.
+
+    Args:
+        path: where it is.
+        fill: writes its files into an empty folder.
+    """
+    if path.is_dir() and not changed(path):
+        return path
+    with locked(cache_dir() / "locks" / path.name, wait=True):
+        damaged = changed(path) if path.is_dir() else []
+        if path.is_dir() and not damaged:
+            return path
+        if damaged:
+            said = f"{path}: {damaged[0]} is not as it was written; the folder is made again"
+            warnings.warn(said, InterpWarning, stacklevel=2)
+        sweep(path.parent, path.name)
+        with atomic_folder(path, "replace" if damaged else "keep") as part:
+            fill(part)
+            atomic_write_text(part / SUMS, sums_text(folder_sums(part)))
+    return path

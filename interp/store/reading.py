@@ -1,0 +1,133 @@
+"""Read JSON that others may have written or damaged: one error in one line for whatever is wrong with it.
+
+What the toolkit writes for itself is sealed: the record holds the SHA-256 of its own content, so that a flipped bit is
+found and never read as another value.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from interp.errors import InterpError
+from interp.store.digests import sha256_record
+
+SEAL = "content_sha256"
+"""The key of a sealed record."""
+LARGEST = 2**29
+"""Bytes of a JSON file that are read; more is refused."""
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+T = TypeVar("T")
+
+
+def parse_json(data: bytes | str, what: str, todo: str) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        data: the text; bytes are UTF-8.
+        what: it is, for the error.
+        todo: what helps if it is broken.
+
+    Raises:
+        InterpError: it is not JSON or not UTF-8, is nested too deeply, or holds half of a surrogate pair.
+    """
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        value = json.loads(text)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise InterpError(f"{what}: nested too deeply; {todo}") from None
+    except ValueError as error:
+        raise InterpError(f"{what}: not JSON ({one_line(error)}); {todo}") from error
+    return value
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
+def read_json(path: Path, todo: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: of the file.
+        todo: what helps if it is broken.
+
+    Raises:
+        InterpError: it is missing, cannot be read, is larger than `LARGEST`, or holds no JSON object.
+    """
+    value = parse_json(read_bytes(path, todo, LARGEST), str(path), todo)
+    if not isinstance(value, dict):
+        raise InterpError(f"{path}: holds a {type(value).__name__}, not an object; {todo}")
+    return value
+
+
+def read_bytes(path: Path, todo: str, largest: int | None = None) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        InterpError: it is missing, larger than `largest`, or cannot be read.
+    """
+    if not path.is_file():
+        raise InterpError(f"{path}: no such file; {todo}")
+    try:
+        if largest is not None and path.stat().st_size > largest:
+            raise InterpError(f"{path}: {path.stat().st_size:,} bytes, more than the {largest:,} that are read; {todo}")
+        return path.read_bytes()
+    except OSError as error:
+        raise InterpError(f"{path}: cannot be read ({error.strerror or error}); {todo}") from error
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with the digest of its content."""
+    return {**record, SEAL: sha256_record({k: v for k, v in record.items() if k != SEAL})}
+
+
+def unsealed(record: Mapping[str, Any], what: str, todo: str) -> dict[str, Any]:
+    """A sealed record without its digest.
+
+    Raises:
+        InterpError: it has none, or its content is another.
+    """
+    content = {k: v for k, v in record.items() if k != SEAL}
+    if SEAL not in record:
+        raise InterpError(f"{what}: no {SEAL}, so it was not written by this version of interp or is damaged; {todo}")
+    if record[SEAL] != sha256_record(content):
+        raise InterpError(f"{what}: damaged or changed by hand, its content is not that of its {SEAL}; {todo}")
+    return content
+
+
+def read_sealed(path: Path, todo: str) -> dict[str, Any]:
+    """The content of a sealed JSON file.
+
+    Raises:
+        InterpError: as `read_json` and `unsealed`.
+    """
+    return unsealed(read_json(path, todo), str(path), todo)
+
+
+def checked(kind: type[T], value: Any, what: str, todo: str) -> T:
+    """A plain value as a record, by pydantic: types, names, and what the record itself refuses.
+
+    Args:
+        kind: a dataclass or a pydantic model.
+        value: as read from JSON.
+        what: it is, for the error.
+        todo: what helps if it does not fit.
+
+    Raises:
+        InterpError: it does not fit; names the field.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or kind.__name__
+        raise InterpError(f"{what}: {where}: {first['msg'].removeprefix('Value error, ')}; {todo}") from error
+    except RecursionError:
+        raise InterpError(f"{what}: nested too deeply; {todo}") from None

@@ -1,0 +1,93 @@
+"""Write files whole or not at all."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from interp.errors import InterpError
+from interp.store.reading import sealed
+
+LONGEST = 255
+"""Bytes of a name, on nearly every file system."""
+
+
+def partial(path: Path) -> Path:
+    """A name beside `path` that no other process uses. Unlike a file of `tempfile` it gets the user's umask."""
+    ending = f".{secrets.token_hex(6)}.partial"
+    stem = os.fsencode(path.name)[: LONGEST - len(ending) - 1]
+    return path.with_name("." + os.fsdecode(stem) + ending)
+
+
+@contextmanager
+def _own_partial(path: Path) -> Iterator[tuple[Path, int]]:
+    """A partial file, held by a lock so that nobody takes it for an orphan, and its descriptor."""
+    place = partial(path)
+    handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        hold(handle)
+        yield place, handle
+    finally:
+        os.close(handle)
+        place.unlink(missing_ok=True)
+
+
+def hold(handle: int) -> bool:
+    """Lock an open file or folder for this process; False where the file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; its folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _own_partial(path) as (place, handle):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+        os.fsync(handle)
+        place.replace(path)
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file whole or not at all."""
+    atomic_write_bytes(path, text.encode())
+
+
+def json_text(value: Any, what: str) -> str:
+    """A JSON value as text.
+
+    Raises:
+        InterpError: for NaN and infinity, which JSON has not; write null.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise InterpError(f"{what}: {error}; JSON has no NaN, write null (None)") from error
+
+
+def atomic_write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all.
+
+    Raises:
+        InterpError: for NaN and infinity, which JSON has not; write null.
+    """
+    atomic_write_text(path, json_text(value, str(path)))
+
+
+def write_sealed(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record with the digest of its content, which `read_sealed` checks; whole or not at all.
+
+    Raises:
+        InterpError: for NaN and infinity.
+    """
+    # through text, so that the digest is of what will be read (tuples become lists)
+    plain = json.loads(json_text(record, str(path)))
+    atomic_write_json(path, sealed(plain))
