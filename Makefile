@@ -2,8 +2,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 REPORT := reports/run
+TORTURE := $(or $(TMPDIR),/tmp)/interp-torture
 
-.PHONY: report test lint notebooks clean
+.PHONY: report test lint torture notebooks clean
 
 report: $(READY)  # the whole method on the pocket model
 	$(BIN)/interp report --model pocket --out $(REPORT)
@@ -17,6 +18,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright -p pyproject.toml
+
+torture: $(READY)  # the long campaigns, of which `make test` runs a fixed part: flipped bits, fuzzed input, killed reports
+	INTERP_TORTURE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile tests/test_flips.py tests/test_fuzz.py tests/test_folders.py
+	$(BIN)/python tests/torture/kill_report.py --size quick --kills 10 --work $(TORTURE)
 
 notebooks: $(READY)  # build and run every .ipynb from its percent script
 	TQDM_DISABLE=1 TRANSFORMERS_VERBOSITY=error $(BIN)/jupytext --to ipynb --execute notebooks/*.py

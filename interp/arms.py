@@ -153,8 +153,10 @@ class Stage:
 
     def _known(self, keys: Sequence[str]) -> list[Any] | None:
         """What the journal says of a batch; None unless it says all."""
-        found = [self._journal.done(key) if self._journal is not None else None for key in keys]
-        return None if not found or None in found else [value for unit in found for value in unit]
+        if self._journal is None or not keys:
+            return None
+        found = [self._journal.done(key) for key in keys]
+        return [value for unit in found if unit is not None for value in unit] if None not in found else None
 
     @cached_property
     def _paid(self) -> frozenset[str]:

@@ -20,7 +20,7 @@ from interp.types import Codes
 
 _placed: dict[str, Any] = {}
 """The options before the command."""
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True, help=__doc__)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cli_bench.app, name="bench")
 
 Model = Annotated[str, typer.Option(help="`pocket`, a model folder, a hub id, `pea-diffusion:<folder>`")]
@@ -60,7 +60,6 @@ def _finite(value: float | None) -> float | None:
 
 @app.callback()
 def options(
-    context: typer.Context,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; chosen from what is there if not given")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16")] = None,
     offload: Annotated[str | None, typer.Option(help="none, model or sequential")] = None,
@@ -68,7 +67,6 @@ def options(
 ) -> None:
     """Where a model is loaded, and how; before the command: `interp --device cuda report …`."""
     _placed.update(device=device, dtype=dtype, offload=offload, size=image_size)
-    cli_bench.help_alone(context)
 
 
 @app.command()
@@ -516,8 +514,9 @@ def main() -> None:
     """Entry point: what a user can cause is one line and exit code 2."""
     # its notices of optional packages that the toolkit does not use would stand between the user and the answer
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    alone = sys.argv[1:] in ([], ["bench"])
     try:
-        code = app(standalone_mode=False)
+        code = app([*sys.argv[1:], *["--help"] * alone], standalone_mode=False)
     except typer.Abort:
         raise SystemExit(130) from None
     except (InterpError, TyperException, OSError, RuntimeError) as error:

@@ -8,19 +8,11 @@ import typer
 from interp.errors import InterpError
 from interp.schema import SHOWN
 
-app = typer.Typer(invoke_without_command=True, help=__doc__)
+app = typer.Typer(help=__doc__)
 
 Folder = Annotated[str, typer.Argument(help="a folder in CultureBench format, or `pocket`")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="of everything random")]
 New = Annotated[Path, typer.Option(help="folder to make; it must not be there yet")]
-
-
-@app.callback()
-def help_alone(context: typer.Context) -> None:
-    """Make, check and describe benchmarks in CultureBench format."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit
 
 
 @app.command()

@@ -46,7 +46,7 @@ def find_layers(
     """
     refuse_test(split)
     model.encoder(encoder)
-    pairs = (bench.subset(split, per_culture, 0) if per_culture else bench).pairs(split)
+    pairs = (bench if per_culture is None else bench.subset(split, per_culture, 0)).pairs(split)
     if lacking := sum(p.neutral is None for p in pairs):
         warnings.warn(
             f"{lacking} of {len(pairs)} prompt pairs have no caption with a neutral modifier (`neutral_style`): the "
@@ -159,7 +159,7 @@ def train_saes(
 ) -> dict[Site, sae.LoadedSae]:
     """SAEs at any sites of one encoder, from one pass over the prompts; `per_culture` limits the samples."""
     refuse_test(split)
-    chosen = bench.subset(split, per_culture, 0) if per_culture else bench
+    chosen = bench if per_culture is None else bench.subset(split, per_culture, 0)
     texts = list(dict.fromkeys(_texts(chosen, split)))
     found = capture.features(model, [Prompt(t, "") for t in texts], sites, "real", progress)
     return sae.train(

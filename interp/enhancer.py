@@ -37,7 +37,7 @@ class EnhancerNet(nn.Module):
     def forward(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """h̃ in the precision of h; bit for bit h where g is 0."""
         # in float32, whatever the precision around it: the same in training and in use
-        with torch.autocast(h.device.type, enabled=False):
+        with sae.in_float32(h.device):
             by = self.norm(self.up(nn.functional.gelu(self.down(h.float()))))
         moved = (h + by).to(h.dtype)
         # −0.0 + 0.0 is 0.0; but a choice would hide g, which begins at 0, from its gradient

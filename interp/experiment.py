@@ -131,6 +131,8 @@ def sweep(
     **options: Any,
 ) -> Sweep:
     """CultureVQA and noun fidelity of noun-only prompts at several strengths (Figure 11)."""
+    if not len(strengths):
+        raise InterpError("no strengths; give at least one, such as range(9)")
     given = trial(neurons, split=split, per_culture=per_culture, **options)
     arms = [given.stage.arm(f"λ = {s:g}", "noun", given.plans(maker(intervention, float(s), codes))) for s in strengths]
     return Sweep(

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from interp import capture, enhancer, store, tensors
+from interp import bounds, capture, enhancer, store, tensors
 from interp.benchmarks import Benchmark
 from interp.curation import code
 from interp.denoising import predict, schedule_of
@@ -74,8 +74,9 @@ class EnhancerSettings:
         if self.references not in ("own", "shuffled"):
             raise InterpError(f"references {self.references!r}; known: own, shuffled")
         for name in ("width", "steps", "batch", "checkpoint"):
-            if getattr(self, name) < 1:
-                raise InterpError(f"{name} must be at least 1, got {getattr(self, name)}")
+            bounds.whole(name, getattr(self, name), 1)
+        bounds.positive("rate", self.rate)
+        bounds.seed(self.seed)
 
 
 def train_enhancer(

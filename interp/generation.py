@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from interp import capture
+from interp import bounds, capture
 from interp.errors import InterpError
 from interp.interventions import Intervention, Plan, row_edits
 from interp.models.base import Adapter, Conditioned, Verbatim, concatenate
@@ -35,6 +35,7 @@ def encode(
         InterpError: as many plans as prompts are needed; an SAE is another model's; a plan for a model that cannot be
             edited.
     """
+    bounds.texts("prompt", prompts)
     several = isinstance(plan, Sequence) and not isinstance(plan, Plan)
     chosen = [Plan.of(item) for item in plan] if several else [Plan.of(plan)] * len(prompts)  # type: ignore
     if len(chosen) != len(prompts):
@@ -69,10 +70,16 @@ def render(
     """Images of a conditioning, in batches.
 
     Raises:
-        InterpError: not one seed a prompt.
+        InterpError: not one seed a prompt, a seed below 0 or above 2⁶³ − 1, no step, or no number for guidance.
     """
     if len(seeds) != len(conditioning):
         raise InterpError(f"{len(conditioning)} prompts but {len(seeds)} seeds; give one seed a prompt")
+    for seed in seeds:
+        bounds.whole("seed", seed, 0, 2**63 - 1)
+    if steps is not None:
+        bounds.whole("steps", steps, 1)
+    if guidance is not None:
+        bounds.finite("guidance", guidance)
     parts = [
         model.images(conditioning.rows(rows), [seeds[i] for i in rows], steps, guidance)
         for rows in capture.batches(len(seeds), model.images_at_once, label, progress)

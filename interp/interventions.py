@@ -20,11 +20,14 @@ from torch import Tensor
 
 from interp import enhancer as enhancers
 from interp import sae as saes
+from interp import store
 from interp.capture import Edit
 from interp.errors import InterpError
-from interp.types import Codes, NeuronSet, SaeRef, Site
+from interp.neurons import check_set
+from interp.types import RECORD, Codes, NeuronSet, Site
 
 WHERE = ("real", "content", "special")
+TODO = "give what Plan.to_json wrote"
 Features = Float[Tensor, "*batch d_model"]
 Where = Literal["real", "content", "special"]
 """Which tokens an edit touches: all real ones, the words alone, or begin and end alone. Padding is never touched."""
@@ -79,6 +82,8 @@ class _OnLatents(_Composable, ABC):
 class Mask(_OnLatents):
     """Take latents out: Z'[m] = 0 (zero ablation), or their mean on noun-only prompts (mean ablation)."""
 
+    __pydantic_config__ = RECORD
+
     neurons: NeuronSet
     to: Literal["zero", "mean"] = "zero"
     codes: Codes = "topk"
@@ -106,6 +111,8 @@ class Mask(_OnLatents):
 @dataclass(frozen=True)
 class Amplify(_OnLatents):
     """Multiply latents by 1 + λ (Eq. 8)."""
+
+    __pydantic_config__ = RECORD
 
     neurons: NeuronSet
     strength: float
@@ -136,6 +143,8 @@ class Amplify(_OnLatents):
 @dataclass(frozen=True)
 class Steer(_OnLatents):
     """Add latents at λ times their usual magnitude, whether they fire or not."""
+
+    __pydantic_config__ = RECORD
 
     neurons: NeuronSet
     strength: float
@@ -249,9 +258,12 @@ class Plan(_Composable):
         """Read a plan.
 
         Raises:
-            InterpError: an unknown kind of intervention.
+            InterpError: it is not JSON, or a step is of an unknown kind, lacks a field, or holds what cannot be.
         """
-        return Plan(tuple(_read(item) for item in json.loads(text)))
+        items = store.parse_json(text, "plan", TODO)
+        if not isinstance(items, list):
+            raise InterpError(f"plan: a {type(items).__name__}, not a list of steps; {TODO}")
+        return Plan(tuple(_read(item, f"plan, step {number}") for number, item in enumerate(items, 1)))
 
 
 def row_edits(plans: Sequence[Plan], encoder_digest: str) -> dict[Site, Edit]:
@@ -290,17 +302,16 @@ def _chain(steps: list[Intervention]) -> Edit:
     return edit
 
 
-def _read(item: dict[str, Any]) -> Intervention:
-    fields = dict(item)
+def _read(item: Any, where: str) -> Intervention:
+    fields = dict(item) if isinstance(item, dict) else {}
     kind = fields.pop("kind", None)
-    if kind not in KINDS:
-        raise InterpError(f"intervention {kind!r}; known: {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InterpError(f"{where}: intervention {str(kind)[:40]!r}; known: {', '.join(KINDS)}")
     if kind == Enhance.kind:
-        ref = dict(fields.pop("enhancer"))
-        return Enhance(enhancers.EnhancerRef(**{**ref, "site": Site(**ref["site"])}), **fields)
-    neurons = dict(fields.pop("neurons"))
-    sae = dict(neurons.pop("sae"))
-    ref = SaeRef(**{**sae, "site": Site(**sae["site"])})
-    lists = {k: tuple(neurons[k]) for k in ("indices", "magnitude", "baseline")}
-    restored = NeuronSet(label=neurons["label"], sae=ref, **lists)
-    return KINDS[kind](neurons=restored, **fields)  # type: ignore[call-arg]
+        ref = store.checked(enhancers.EnhancerRef, fields.pop("enhancer", None), where, TODO)
+        if other := sorted(fields.keys() - {"tokens"}):
+            raise InterpError(f"{where}: unknown field {other[0]!r}; {TODO}")
+        return Enhance(ref, **fields)
+    step = store.checked(KINDS[kind], fields, where, TODO)
+    check_set(step.neurons)
+    return step

@@ -21,7 +21,7 @@ from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 from torch import Tensor
 
-from interp import store
+from interp import bounds, store
 from interp.errors import InterpError
 from interp.sae import check_ref
 from interp.types import RECORD, Codes, Neurons, NeuronSet, SaeRef
@@ -156,10 +156,11 @@ class Rule:
     """`after` the cut, as in the paper (sets may end up smaller than K, even empty), or `before` the ranking."""
 
     def __post_init__(self):
-        if self.k != "elbow" and self.k < 1:
-            raise InterpError(f"asked for k={self.k} latents a culture; give at least 1, or 'elbow'")
-        if (self.tau is not None and not self.tau > 0) or self.max_k < 1:
-            raise InterpError(f"asked for tau={self.tau}, max_k={self.max_k}; both must be positive")
+        if self.k != "elbow":
+            bounds.whole("k (latents a culture, or 'elbow')", self.k, 1)
+        bounds.whole("max_k", self.max_k, 1)
+        if self.tau is not None:
+            bounds.positive("tau", self.tau)
 
 
 def select(

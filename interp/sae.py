@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from interp import tensors
+from interp import bounds, tensors
 from interp.errors import InterpError
 from interp.store import (
     Manifest,
@@ -84,9 +85,12 @@ class SaeSettings:
     """Of the initial weights, the order of the tokens and the held-out groups."""
 
     def __post_init__(self):
-        for name in ("steps", "batch", "k", "lr", "dead_steps"):
-            if not getattr(self, name) > 0:
-                raise InterpError(f"asked for an SAE with {name}={getattr(self, name)}; it must be positive")
+        for name in ("steps", "batch", "k", "dead_steps"):
+            bounds.whole(f"an SAE with {name}", getattr(self, name), 1)
+        if self.d_sae is not None:
+            bounds.whole("an SAE with d_sae", self.d_sae, 1)
+        bounds.positive("an SAE with lr", self.lr)
+        bounds.seed(self.seed, "an SAE with seed")
         if not 0 < self.held_out < 1:
             raise InterpError(f"asked for held_out={self.held_out}; it must be between 0 and 1, exclusive")
 
@@ -111,7 +115,7 @@ class LoadedSae:
 
     def encode(self, x: Float[Tensor, "*batch d_in"], codes: Codes = "topk") -> Float[Tensor, "*batch d_sae"]:
         """Codes of features: the k largest, or with `relu` all positive ones (for latents that fire below the k-th)."""
-        with _in_full(x.device):
+        with in_float32(x.device):
             pre = (x.to(self.W_enc.dtype) - self.b_dec) @ self.W_enc + self.b_enc
         if self.rescale:
             pre = pre * self.W_dec.norm(dim=-1)
@@ -124,7 +128,7 @@ class LoadedSae:
         """Features of codes, x̂ = Z W_dec + b_dec."""
         if self.rescale:
             z = z * (1 / self.W_dec.norm(dim=-1))
-        with _in_full(z.device):
+        with in_float32(z.device):
             return z @ self.W_dec + self.b_dec
 
     def to(self, device: str | torch.device) -> "LoadedSae":
@@ -144,9 +148,10 @@ class LoadedSae:
         return replace(sae, ref=replace(sae.ref, digest=digest(sae)))
 
 
-def _in_full(device: torch.device) -> torch.autocast:
-    """No autocast: a caller in mixed precision gets the codes that every other gets."""
-    return torch.autocast(device.type, enabled=False)
+def in_float32(device: torch.device) -> AbstractContextManager[Any]:
+    """No autocast, where the device knows one: a caller in mixed precision gets the numbers that every other gets."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def digest(sae: LoadedSae) -> str:

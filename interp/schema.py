@@ -418,14 +418,19 @@ def findings_of(error: ValidationError, file: str, row: int | None) -> Iterator[
         yield Finding(file, row, ".".join(printable(str(p)) for p in problem["loc"]), message)
 
 
-_REPR = reprlib.Repr()
+class _Repr(reprlib.Repr):
+    """Short for any value: Python itself refuses to write out whole numbers of over 4,300 digits."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if x.bit_length() <= 10_000 else f"a number of {x.bit_length():,} bits"
+
+
+_REPR = _Repr()
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlist, _REPR.maxtuple = 3, 200, 200, 20, 20
 
 
 def shown(value: Any, most: int = 60) -> str:
     """A value of any size and depth, in at most so many printable characters."""
-    if isinstance(value, int) and value.bit_length() > 10_000:  # Python does not write such numbers out
-        return f"a whole number of {value.bit_length():,} bits"
     text = repr(value[: 2 * most]) if isinstance(value, str) else _REPR.repr(value)
     return text[: most - 3] + "…" if len(text) > most else text
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from interp import probe, stats
+from interp import bounds, probe, stats
 from interp.arms import Judge, Stage, default_judge
 from interp.benchmarks import Benchmark
 from interp.errors import InterpError
@@ -105,6 +105,7 @@ def trial(neurons: Neurons, random_control: bool | int = False, split: str = TES
     stage = stage_of(model_of(neurons, options.pop("model", None)), found, split, **options)
     if empty := [c for c in dict.fromkeys(stage.cultures) if not neurons[c].indices]:
         raise InterpError(f"no neurons for {', '.join(empty)}: raise tau or k in find_neurons, or name other cultures")
+    bounds.whole("random_control (sets)", int(random_control), 0)
     return Trial(neurons, stage, RANDOM_SETS if random_control is True else int(random_control))
 
 
@@ -137,6 +138,9 @@ def stage_of(
     Raises:
         InterpError: an unknown split, culture or metric, too few samples, or no judge ships.
     """
+    bounds.seed(seed)
+    if steps is not None:
+        bounds.whole("steps", steps, 1)
     chosen = bench if per_culture is None else bench.subset(split, per_culture, seed)
     return Stage(
         model,

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -145,11 +146,10 @@ def _zipped(data: bytes, wbits: int = 31) -> bytes:
     return machine.compress(data) + machine.flush()
 
 
+@cache
 def _bomb(wbits: int) -> bytes:
-    """A gigabyte of spaces around an answer, in a megabyte or less."""
-    machine = zlib.compressobj(9, wbits=wbits)
-    block = b" " * 2**24
-    return b"".join([machine.compress(SAYS), *(machine.compress(block) for _ in range(40)), machine.flush()])
+    """An answer and a hundred megabytes of spaces behind it, in a tenth of a megabyte."""
+    return _zipped(SAYS + b" " * 100_000_000, wbits)
 
 
 ROGUES: dict[str, tuple[Callable[[], Play], str]] = {

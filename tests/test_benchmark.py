@@ -283,7 +283,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12
 )
 # what a spreadsheet would run, and what looks like it
 formula = st.sampled_from(["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", "\n", "'=1", "''=1", "'", "''", "'a", "-1.5",
-                           "-1-1", "+1,000.5", "−1", "＝1", "=cmd|' /C calc'!A0", '=HYPERLINK("http://x")'])  # fmt: skip
+                           "-1-1", "+1,000.5", "−1", "＝1", "=cmd|' /C calc'!A0", '=HYPERLINK(1)'])  # fmt: skip
 optional = st.one_of(
     formula,
     st.tuples(st.sampled_from(["", "'", "''"]), st.sampled_from("=+-@\t\r\n＝＋－＠"), st.text(max_size=4))
@@ -530,13 +530,17 @@ def recolour(path):
 
 
 @pytest.fixture(scope="module")
-def twelve(tmp_path_factory):
-    """A benchmark of twelve rows, in each kind of table."""
+def six(tmp_path_factory):
+    """A benchmark of six rows, in each kind of table."""
     folders = {}
     for kind in tables.KINDS:
-        folders[kind] = tmp_path_factory.mktemp("twelve") / kind
-        benchmark.write(folders[kind], few_rows()[:12], card(), benchmark._compose, table=kind)
+        folders[kind] = tmp_path_factory.mktemp("six") / kind
+        benchmark.write(folders[kind], few_rows()[:6], card(), benchmark._compose, table=kind)
     return folders
+
+
+FLIPS = 100
+"""Of each kind of file; with 300 and other seeds the same holds."""
 
 
 def flipped(raw, rng):
@@ -547,12 +551,12 @@ def flipped(raw, rng):
 
 
 @pytest.mark.parametrize("name", ["benchmark.json", "samples.parquet", "samples.jsonl", "samples.csv"])
-def test_no_flipped_bit_is_silent_or_a_traceback(twelve, tmp_path, name):
+def test_no_flipped_bit_is_silent_or_a_traceback(six, tmp_path, name):
     kind = name.rpartition(".")[2]
-    folder = Path(shutil.copytree(twelve["parquet" if kind == "json" else kind], tmp_path / "b"))
+    folder = Path(shutil.copytree(six["parquet" if kind == "json" else kind], tmp_path / "b"))
     whole, raw, rng = benchmark.load(folder), (folder / name).read_bytes(), random.Random(7)
     refused = []
-    for _ in range(300):
+    for _ in range(FLIPS):
         (folder / name).write_bytes(flipped(raw, rng))
         try:
             found = benchmark.load(folder)
@@ -560,7 +564,7 @@ def test_no_flipped_bit_is_silent_or_a_traceback(twelve, tmp_path, name):
             refused.append(str(error))
         else:
             assert (found.rows, found.card, found.digest) == (whole.rows, whole.card, whole.digest)
-    assert len(refused) > 100
+    assert len(refused) > FLIPS / 3
     assert all(line.isprintable() for message in refused for line in message.split("\n"))
 
 
@@ -571,6 +575,7 @@ def test_a_changed_card_is_found(folder):
         (folder / "benchmark.json").write_text(text.replace(old, new, 1))
         with pytest.raises(InterpError, match=r"the card was changed.*remove digests\.card"):
             benchmark.load(folder)
+    (folder / "benchmark.json").write_text(text)
     edit_card(folder, version="2", digests={k: v for k, v in json.loads(text)["digests"].items() if k != "card"})
     assert benchmark.load(folder).card.version == "2"
 
@@ -614,7 +619,9 @@ def told(path):
 @settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_row_holds_is_told_in_lines(tmp_path, change):
     (tmp_path / "samples.jsonl").write_text(json.dumps(few_rows()[0] | change) + "\n")
-    assert told(tmp_path / "samples.jsonl") or all(f in schema.Row.model_fields for f in change)
+    assert told(tmp_path / "samples.jsonl") or all(
+        f in schema.Row.model_fields or value is None for f, value in change.items()
+    )
 
 
 @pytest.mark.parametrize("kind", tables.KINDS)

@@ -1,10 +1,12 @@
 """capture: against plain forward hooks and loops."""
 
+import families
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload, cpu_offload_with_hook
 
-from interp import capture
+from interp import capture, loading, models
 from interp.errors import InterpError, InterpWarning
 from interp.types import Prompt, Site
 
@@ -171,3 +173,58 @@ def test_the_unread_layer_does_not_matter(tiny_model, tiny_m9):
             after = model.pipeline.text_encoder(**model.encoder("text_encoder").inputs(tokens)).projection_state
             handle.remove()
         assert torch.equal(before, after) != moves
+
+
+OFFLOADED = {
+    "m18": (lambda folder: families.build_alt_diffusion(folder), ""),
+    "sdxl": (families.build_sdxl, ""),
+    "pea": (families.build_pea, "pea-diffusion:"),
+}
+
+
+@pytest.mark.parametrize("mode", ["model", "sequential"])
+@pytest.mark.parametrize("family", OFFLOADED)
+def test_offloading_changes_no_number(family, mode, tmp_path):
+    """By the hooks that a pipeline's offloading sets, with the CPU in the accelerator's place.
+
+    `model` moves a whole part there and back; `sequential` keeps weights on `meta` while they do not compute.
+    """
+    build, prefix = OFFLOADED[family]
+    name = prefix + str(build(tmp_path / "model"))
+    plain, offloaded = (models.load(name, device="cpu", size=32) for _ in range(2))
+    _offload(offloaded.pipeline, mode)
+    encoder = next(iter(plain.encoders))
+    module = offloaded.encoder(encoder).module
+    assert all(hasattr(part, "_hf_hook") for part in (module, offloaded.denoiser))
+    assert {p.device.type for p in module.parameters()} == {"meta" if mode == "sequential" else "cpu"}
+    edits = {Site(0, "z", encoder): lambda f, _: f.roll(1, -1), Site(1, "resid", encoder): lambda f, _: f * 1.5}
+    wanted, found = (capture.encode(m, TEXTS, edits) for m in (plain, offloaded))
+    assert torch.equal(found.embeds, wanted.embeds)
+    site = Site(1, "edge", encoder)
+    prompt = Prompt("Bild: Haus im deutschen Stil", "de", noun=(6, 10), modifier=(11, 28))
+    read = [capture.features(m, [prompt], [site]).values[site] for m in (plain, offloaded)]
+    assert len(read[0]) and torch.equal(*read)
+    assert loading.certificate(offloaded) == loading.certificate(plain)
+    assert np.array_equal(offloaded.images(found, range(4), steps=1), plain.images(wanted, range(4), steps=1))
+
+
+def _offload(pipeline, mode):
+    """What `enable_model_cpu_offload` and `enable_sequential_cpu_offload` do to the parts."""
+    parts = {n: p for n, p in pipeline.components.items() if isinstance(p, torch.nn.Module)}
+    hook = None
+    for name in pipeline.model_cpu_offload_seq.split("->") if mode == "model" else parts:
+        if name in parts and mode == "model":
+            _, hook = cpu_offload_with_hook(parts[name], "cpu", prev_module_hook=hook)
+        elif name in parts:
+            cpu_offload(parts[name], "cpu", offload_buffers=len(parts[name]._parameters) > 0)
+
+
+def test_attention_is_averaged_in_float32(tmp_path):
+    """The mean over heads of a bfloat16 pattern is not rounded again, so that rows sum to 1 within half a unit."""
+    model = models.load(str(families.build_sdxl(tmp_path / "model")), device="cpu", dtype="bfloat16", size=32)
+    tokens = model.encoder("text_encoder").tokenise(TEXTS)
+    got = capture.forward(model, tokens, reads=[Site(1, "edge")], attention=[1])
+    assert got.attention[1].dtype == torch.float32
+    assert torch.equal(got.attention[1], got.edges[1][0].float().mean(1))
+    off = (got.attention[1].sum(-1) - 1).abs()[tokens.mask.bool()].max()
+    assert off <= torch.finfo(torch.bfloat16).eps / 2

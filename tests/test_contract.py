@@ -9,6 +9,7 @@ from test_experiment import PixelJudge
 
 import interp
 from interp import capture, trials
+from interp import sae as saes
 from interp.types import UNRECOGNISABLE
 
 CULTURES = ("China", "Germany", "Turkey")
@@ -33,9 +34,21 @@ def few(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=BUILDERS)
-def model(request, tmp_path_factory):
+def name(request, tmp_path_factory):
+    """What `interp.load` is given for a family."""
     folder = BUILDERS[request.param](tmp_path_factory.mktemp(request.param) / "model")
-    return interp.load(PREFIX.get(request.param, "") + str(folder), size=SIZE)
+    return PREFIX.get(request.param, "") + str(folder)
+
+
+@pytest.fixture(scope="module")
+def model(name):
+    return interp.load(name, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def half(name):
+    """The same in bfloat16; loading it has passed the certificate."""
+    return interp.load(name, dtype="bfloat16", size=SIZE)
 
 
 def encoders(model):
@@ -115,6 +128,36 @@ def test_an_edited_copy_traces_like_a_plan(model):
     wanted = capture.forward(model, tokens[name], [last], sites, encoder=name)
     assert torch.equal(states, wanted.features[last])
     assert not torch.equal(states, capture.forward(model, tokens[name], [last], encoder=name).features[last])
+
+
+def test_half_precision(half, few, tmp_path):
+    """Certificate, mask, amplify and steer in bfloat16, at every encoder."""
+    assert half.certificate.get("image_equals_library", 0) == 0
+    assert half.denoiser.dtype == torch.bfloat16
+    prompts = [few.samples("test")[0].native.cult.text]
+    plain = interp.encode(half, prompts)
+    assert plain.embeds.dtype == torch.bfloat16
+    for name in encoders(half):
+        assert half.certificate[f"{name}.trace_is_identity"] == 0
+        chosen = _all_latents(half, interp.Site(1, "resid", name), tmp_path / name)
+        nothing = interp.Amplify(chosen, 0) + interp.Steer(chosen, 0)
+        assert not _moves(plain, interp.encode(half, prompts, nothing))
+        for edit in (interp.Mask(chosen), interp.Amplify(chosen, 50), interp.Steer(chosen, 50)):
+            edited = interp.encode(half, prompts, edit)
+            assert _moves(plain, edited) and edited.embeds.dtype == torch.bfloat16, edit
+
+
+def _all_latents(model, site, folder):
+    """Every latent of an SAE that was hardly trained: one that fires is among them."""
+    settings = interp.SaeSettings(steps=1, batch=32, d_sae=16, k=8)
+    noise = torch.randn(64, model.spec(site.encoder).d_model, generator=torch.Generator().manual_seed(0))
+    made = saes.train({site: noise}, settings, folder, encoder_digest=model.encoder_digest, progress=False)[site]
+    return interp.NeuronSet("all", tuple(range(16)), (1.0,) * 16, (0.0,) * 16, made.ref)
+
+
+def _moves(before, after):
+    fields = [(before.embeds, after.embeds), (before.pooled, after.pooled)]
+    return any(a is not None and not torch.equal(a, b) for a, b in fields)
 
 
 def test_what_is_not_there_is_said(model, few):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from interp import InterpError
-from interp.metrics import culture_vqa
+from interp.metrics import culture_vqa, measured
 from interp.metrics.base import Metric
 from interp.metrics.culture_vqa import CultureVqa
 from interp.metrics.judges.base import Verdicts, hits, question, rotated
@@ -60,6 +60,29 @@ def test_scores_are_hits_and_no_answer_is_unscored(small_bench):
     assert found.values[0] == 100 and found.values[1] == 0 and np.isnan(found.values[2])
     assert found.answers == (LABELS[right], LABELS[(right + 1) % 4], "")
     assert np.array_equal(hits(["a", "", "b"], ["a", "a", "a"]), [100, np.nan, 0], equal_nan=True)
+
+
+class Slow(Judge):
+    """The same judge, one answer at a time and the last picture first."""
+
+    def answers(self, pictures, items):
+        for at in reversed(range(len(pictures))):
+            yield at, self([pictures[at]], [items[at]])
+
+
+def test_answers_come_in_the_parts_in_which_the_judge_gives_them(small_bench):
+    samples = [s for s in small_bench.samples("test") if s.culture in LABELS][:5]
+    pictures = [_picture(n) for n in (0, 1, 9, 2, 3)]
+    whole = CultureVqa(Judge()).measure(pictures, samples)
+    for judge, sizes in ((Judge(), [5]), (Slow(), [1] * 5)):
+        metric = CultureVqa(judge)
+        assert isinstance(metric, measured.Paid) and measured.is_paid(metric) == (sizes != [5])
+        parts = list(metric.each(pictures, samples))
+        assert [len(rows) for rows, _ in parts] == sizes
+        found = {at: (v, a) for rows, s in parts for at, v, a in zip(rows, s.values, s.answers, strict=True)}
+        assert np.array_equal([found[at][0] for at in range(5)], whole.values, equal_nan=True)
+        assert tuple(found[at][1] for at in range(5)) == whole.answers
+        assert list(metric.each([], [])) == []
 
 
 def test_confusion_counts_by_a_loop():

@@ -7,6 +7,9 @@ from collections import Counter
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -133,3 +136,89 @@ def test_the_commands(folder, tmp_path):
     assert isinstance(wrong.exception, InterpError) and not (tmp_path / "x").exists()
     missing = run("validate", tmp_path / "none")
     assert missing.exit_code == 2
+
+
+HOSTILE = (
+    "](javascript:alert(1))", "</td><script>alert(1)</script>", "![x](http://x/y.png)", "a | b \\| c", "`x` ``y``",
+    "---\nlicense: mit\n---", "- x", "+ x", "1. x", "12) x", "=====", "**b** _i_ ~~s~~", "&lt;b&gt; &amp;", "<b>",
+    "a\\",
+    "[x]: http://x", "\u202etxt.exe", "a\u2028b", "$x$", "<http://x.y>", "x #", "# x",
+    "no",
+)  # fmt: skip
+
+
+def shown(text):
+    """What is left of a text in one line, without what shows nothing."""
+    return " ".join("".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text).split())
+
+
+def tokens(source):
+    """Every token of a Markdown text, by the reader that GitHub's dialect is checked with here."""
+    parsed = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(source)
+    return [*parsed, *(child for token in parsed for child in token.children or ())]
+
+
+def seen(source):
+    """The text that a reader sees, and the kinds of the tokens that it is made of."""
+    found = tokens(source)
+    words = "".join(t.content for t in found if t.type in ("text", "text_special", "code_inline"))
+    return words, {t.type for t in found}
+
+
+PLAIN = {"paragraph_open", "paragraph_close", "inline", "text", "text_special"}
+TABLE = {f"{part}_{end}" for part in ("table", "thead", "tbody", "tr", "th", "td") for end in ("open", "close")}
+
+
+@given(text=st.one_of(st.sampled_from(HOSTILE), st.text(max_size=12), st.text("[]()<>`|\\*_#-+=~!&1. \n", max_size=12)))
+def test_any_text_shows_as_it_is_in_markdown(text):
+    expected = shown(text)
+    words, kinds = seen(curation.markdown(text))
+    assert words == expected and kinds <= (PLAIN if expected else set())
+    words, kinds = seen(f"| a | b |\n| --- | --- |\n| {curation.markdown(text)} | c |\n")
+    assert words == f"ab{expected}c" and kinds <= PLAIN | TABLE
+    words, kinds = seen(f"- {curation.markdown(text)}: 1")
+    assert words == f"{expected}: 1" and "bullet_list_open" in kinds and "heading_open" not in kinds
+    if expected:
+        words, kinds = seen(f"at {curation.code(text)}, x")
+        assert words == f"at {expected}, x" and kinds <= PLAIN | {"code_inline"}
+
+
+@given(text=st.one_of(st.sampled_from(HOSTILE), st.text(max_size=12)))
+def test_any_text_is_a_value_of_a_yaml_header(text):
+    assert yaml.safe_load(f"x: {curation.quoted(text)}\n") == {"x": text}
+
+
+def test_a_data_card_shows_what_a_benchmark_says_as_text(folder):
+    rows = tables.read(tables.find(folder))
+    for row, text in zip(rows, HOSTILE, strict=False):
+        row |= {"image_licence": shown(text) + " ", "review": text, "annotator": text}
+    (folder / "samples.parquet").unlink()
+    (folder / "samples.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    card = json.loads((folder / "benchmark.json").read_text())
+    evil = "<img src=x onerror=alert(1)> ](javascript:x) `|`"
+    labels = [evil if c == "Japan" else c for c in card["labels"]]
+    rows = [r | {"culture": evil if r["culture"] == "Japan" else r["culture"]} for r in rows]
+    (folder / "samples.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    name, licence = 'x"\n---\n# evil\n<script>', "mit\nlicense: other"
+    split = card["split"] | {"rule": "<b>by</b> [hand](http://x)"}
+    languages = card["languages"] | {"ja": evil}
+    _card(folder, name=name, licence=licence, labels=labels, languages=languages, split=split, digests={})
+    text = curation.write_data_card(folder).read_text(encoding="utf-8")
+    _, header, body = text.split("---\n", 2)
+    found = yaml.safe_load(header)
+    assert (found["pretty_name"], found["license"]) == (name, licence)
+    words, kinds = seen(body)
+    assert not kinds & {
+        "html_inline",
+        "html_block",
+        "link_open",
+        "image",
+        "ordered_list_open",
+        "hr",
+        "s_open",
+        "em_open",
+    }
+    assert evil in words and "<b>by</b> [hand](http://x)" in words and all(shown(t) in words for t in HOSTILE)
+    assert sum(t.type == "heading_open" for t in tokens(body)) == 9
+    norwegian = yaml.safe_load(f"- {curation.quoted('no')}")
+    assert norwegian == ["no"]

@@ -1,6 +1,8 @@
 """Everything on a GPU that is not there (`pretend_gpu`): what two devices mix raises, and every number is the CPU's."""
 
+import json
 import threading
+from dataclasses import replace
 
 import families
 import numpy as np
@@ -16,9 +18,8 @@ from interp import InterpError, arms, capture, finetuning, generation, intervent
 from interp.metrics import pocket_clip, registry
 from interp.metrics.judges import pocket as judges
 from interp.models import placement
-from interp.types import Site
 
-CULTURES = ("China", "Germany", "Turkey")
+CULTURES = ("China", "Germany")
 SETTINGS = {"steps": 6, "batch": 64, "d_sae": 64, "k": 8}
 
 
@@ -178,30 +179,32 @@ def test_the_certificate_has_the_same_figures(here, there):
     assert there.certificate == here.certificate
 
 
+def learnt(model, few, folder):
+    """SAE and neurons."""
+    settings = interp.SaeSettings(**SETTINGS)
+    made = interp.train_sae(model, few, 1, "resid", settings=settings, folder=folder, progress=False)
+    return made, interp.find_neurons(model, made, few, interp.Rule(k=4, tau=None), progress=False)
+
+
 @pytest.fixture(scope="module")
-def trained(here, there, few, tmp_path_factory):
-    """SAE and neurons of both."""
-    out, settings = [], interp.SaeSettings(**SETTINGS)
-    for model in (here, there):
-        with pretend_gpu.there():
-            made = interp.train_sae(
-                model, few, 1, "resid", settings=settings, folder=tmp_path_factory.mktemp("sae"), progress=False
-            )
-            rule = interp.Rule(k=4, tau=None)
-            out.append((made, interp.find_neurons(model, made, few, rule, progress=False)))
-    return out
+def neurons(here, few, tmp_path_factory):
+    """From the CPU."""
+    return learnt(here, few, tmp_path_factory.mktemp("sae"))[1]
 
 
-def test_layers_sae_and_neurons_are_those_of_the_cpu(here, there, trained, few, gpu):
+def test_layers_sae_and_neurons_are_those_of_the_cpu(here, there, neurons, few, tmp_path, gpu):
     asked = {"per_culture": 2, "progress": False}
     found, wanted = (interp.find_layers(model, few, **asked) for model in (there, here))
-    assert np.array_equal(found.delta_ca, wanted.delta_ca, equal_nan=True)
-    (own, neurons), (made, there_too) = trained
-    assert made.ref.digest == own.ref.digest
-    assert there_too.sets.keys() == neurons.sets.keys()
-    for culture in neurons.sets:
-        assert there_too[culture].indices == neurons[culture].indices
-    assert np.array_equal(there_too.magnitude, neurons.magnitude)
+    np.testing.assert_allclose(found.delta_ca, wanted.delta_ca, atol=1e-6)
+    made, found = learnt(there, few, tmp_path)
+    own = sae.resolve(neurons.sae)
+    manifest = json.loads((tmp_path / "layer_01" / sae.MANIFEST).read_text())
+    assert manifest["run"]["device"] == "cuda:0" and own.W_enc.device.type == "cpu"
+    # optimisers sum in another order on a GPU
+    assert all(torch.allclose(getattr(made, n).cpu(), getattr(own, n), atol=1e-4) for n in ("W_enc", "W_dec", "b_dec"))
+    np.testing.assert_allclose(found.magnitude, neurons.magnitude, atol=0.02)
+    again = interp.find_neurons(there, own, few, interp.Rule(k=4, tau=None), progress=False)
+    assert again.sets == neurons.sets and np.array_equal(again.frequency, neurons.frequency)
 
 
 EDITS = {
@@ -215,10 +218,9 @@ EDITS = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_edits_are_those_of_the_cpu(name, here, there, trained, gpu):
+def test_edits_are_those_of_the_cpu(name, here, there, neurons, few, gpu):
     """Also of plans that differ from row to row."""
-    prompts = ["a house", "中国风格的房子"]
-    neurons = trained[0][1]
+    prompts = [p.cult.text for p in few.pairs("detection", "native", ["China"])[:2]]
     plans = [EDITS[name](neurons["China"]), None]
     found, wanted = (generation.encode(model, prompts, plans) for model in (there, here))
     plain = generation.encode(here, prompts)
@@ -241,59 +243,50 @@ def test_the_probe_is_that_of_the_cpu(here, there, gpu):
     assert np.array_equal(probe.shift(given[0], given[0]), probe.shift(given[1], given[1]))
 
 
-def test_an_experiment_is_that_of_the_cpu(here, there, trained, few, gpu):
-    """Pictures, judge and metrics where the model is; journals apart, since the answers are kept by model."""
+def test_an_experiment_is_that_of_the_cpu(here, there, neurons, few, gpu):
+    """Pictures, judge and metrics where the model is, and no answer of the other kept."""
     found = []
     for n, model in enumerate((here, there)):
         options = {"model": model, "bench": few, "per_culture": 1, "steps": 1, "progress": False}
         stage = trials.stage_of(**options, metrics=registry.POCKET)
         assert held(stage.judge) == {("cpu", "cuda")[n]} and all(held(m) == held(stage.judge) for m in stage.metrics)
-        given = trials.Trial(trained[n][1], stage, 2)
-        object.__setattr__(stage, "cache", None)
+        given = trials.Trial(neurons, replace(stage, cache=None), 1)
         found.append(trials.effect_of("masked", given, interventions.Mask, "cult"))
     for arm in ("baseline", "masked", "random"):
         a, b = found[1].arms[arm], found[0].arms[arm]
-        assert a.answer == b.answer and a.scores.keys() == b.scores.keys() != set()
+        assert a.answer == b.answer and a.scores.keys() == b.scores.keys() == {m.name for m in stage.metrics}
         assert all(np.array_equal(a.scores[m], b.scores[m], equal_nan=True) for m in a.scores)
-    assert found[0].set_shift == found[1].set_shift
+    assert found[0].set_shift == found[1].set_shift and found[0].set_shift["treatment"][0] > 0
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("loss", finetuning.LOSSES)
+@pytest.mark.parametrize(
+    ("loss", "checkpointing"), [("pixel", False), ("latent", True), ("noise", False), ("perceptual", True)]
+)
 def test_the_enhancer_learns_there(loss, checkpointing, here, there, few, tmp_path, gpu):
-    how = interp.EnhancerSettings(
-        width=8, loss=loss, steps=2, checkpoint=1, mixed=False, gradient_checkpointing=checkpointing
-    )
+    """In mixed precision too, though the pretended GPU computes in float32 all the same."""
+    how = interp.EnhancerSettings(width=8, loss=loss, steps=2, checkpoint=1, gradient_checkpointing=checkpointing)
     refs = [
         interp.train_enhancer(model, few, 1, settings=how, folder=tmp_path / str(n), progress=False)
         for n, model in enumerate((here, there))
     ]
-    assert refs[0].digest == refs[1].digest
-    found, wanted = (
-        generation.encode(model, ["a house"], interp.Enhance(ref))
-        for model, ref in zip((there, here), reversed(refs), strict=True)
-    )
+    losses = [json.loads((tmp_path / str(n) / "losses.json").read_text())["mean_by_part"] for n in range(2)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    found, wanted = (generation.encode(model, ["a house"], interp.Enhance(refs[1])) for model in (there, here))
     assert torch.equal(found.embeds, wanted.embeds)
 
 
-def test_the_enhancer_learns_in_mixed_precision(there, few, tmp_path, gpu):
-    """The pretended GPU computes in float32 all the same: what is seen is that devices fit."""
-    how = interp.EnhancerSettings(width=8, loss="perceptual", steps=2, mixed=True, gradient_checkpointing=True)
-    assert interp.train_enhancer(there, few, 1, settings=how, folder=tmp_path / "mixed", progress=False).digest
-
-
 @pytest.mark.parametrize("offload", ["model", "sequential"])
-def test_offload(offload, folder, here, trained, gpu):
+def test_offload(offload, folder, here, neurons, gpu):
     """The certificate holds, edits act, and a picture is the CPU's, while weights rest in main memory."""
     model = interp.load(str(folder), device="cuda", dtype="float32", offload=offload, size=64)
     assert model.device == model.encoder("text_encoder").device == gpu
     assert all(p.device.type != "cuda" for p in model.encoder("text_encoder").module.parameters())
-    edit = interventions.Mask(trained[0][1]["China"])
+    edit = interventions.Mask(neurons["China"])
     found, wanted = (interp.generate(m, ["房子"], edit, steps=1, progress=False) for m in (model, here))
     assert np.array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("family", ["sdxl", "flux", "pea_diffusion"])
+@pytest.mark.parametrize("family", ["flux", "pea_diffusion"])
 def test_families(family, few, tmp_path, gpu):
     """Two CLIPs, a T5, an adapter before the denoiser: certificate, SAE, neurons, an edit and a picture."""
     place = BUILDERS[family](tmp_path / "model")
@@ -302,7 +295,7 @@ def test_families(family, few, tmp_path, gpu):
     settings = interp.SaeSettings(**SETTINGS)
     made = interp.train_sae(model, few, 1, "z", name, settings, tmp_path / "sae", progress=False)
     neurons = interp.find_neurons(model, made, few, interp.Rule(k=4, tau=None), progress=False)
-    assert model.device == gpu and made.W_enc.device == gpu
+    assert model.device == gpu
     edit = interventions.Steer(neurons["China"], 50)
     plain, moved = (interp.generate(model, ["房子"], e, steps=1, progress=False) for e in (None, edit))
     assert plain.shape == (1, 1, 32, 32, 3) and not np.array_equal(plain, moved)
@@ -324,30 +317,29 @@ def captions_on_the_cpu(net, said):
     return net.text(rows, torch.tensor([0]))
 
 
-@pytest.mark.parametrize(
-    ("owner", "name", "broken", "use"),
-    [
-        (interventions.saes, "resolve", resolved_on_the_cpu, "edit"),
-        (interventions, "_index", lambda neurons, codes: torch.tensor(neurons.indices, device="cpu"), None),
-        (judges.PocketJudge, "__call__", judge_with_pixels_on_the_cpu, "judge"),
-        (pocket_clip.PocketClipNet, "read", captions_on_the_cpu, "tower"),
-        (pocket_clip.PocketClip, "images", lambda clip, shown: clip.net.see(torch.zeros(1, 3, 64, 64)), "score"),
-        (finetuning._Run, "_pixels", lambda run, sample: torch.zeros(1, 3, 64, 64), "enhancer"),
-    ],
-)
-def test_a_mutation_is_caught(owner, name, broken, use, there, trained, few, tmp_path, monkeypatch, gpu):
-    monkeypatch.setattr(owner, name, broken)
+MUTATIONS = {
+    "edit": (interventions.saes, "resolve", resolved_on_the_cpu),
+    "judge": (judges.PocketJudge, "__call__", judge_with_pixels_on_the_cpu),
+    "tower": (pocket_clip.PocketClipNet, "read", captions_on_the_cpu),
+    "score": (pocket_clip.PocketClip, "images", lambda clip, shown: clip.net.picture(torch.zeros(1, 3, 64, 64))),
+    "enhancer": (finetuning._Run, "_pixels", lambda run, sample: torch.zeros(1, 3, 64, 64)),
+}
+
+
+@pytest.mark.parametrize("use", MUTATIONS)
+def test_a_mutation_is_caught(use, there, neurons, few, tmp_path, monkeypatch, gpu):
+    how = interp.EnhancerSettings(width=8, steps=1)
+    samples = few.samples("test")[:1]
     uses = {
-        "edit": lambda: generation.encode(there, ["房子"], interventions.Mask(trained[0][1]["China"])),
-        None: lambda: None,
+        "edit": lambda: generation.encode(there, ["房子"], interventions.Mask(neurons["China"])),
         "judge": lambda: judges.load_judge(device="cuda")(pictures()),
         "tower": lambda: pocket_clip.load_pocket_clip(device="cuda").texts(["кіт"]),
-        "score": lambda: registry.metric("clipscore:pocket-clip", few, gpu).measure(pictures(1), few.samples("test")[:1]),
-        "enhancer": lambda: interp.train_enhancer(
-            there, few, 1, settings=interp.EnhancerSettings(width=8, steps=1, mixed=False), folder=tmp_path, progress=False
-        ),
+        "score": lambda: registry.metric("clipscore:pocket-clip", few, gpu).measure(pictures(1), samples),
+        "enhancer": lambda: interp.train_enhancer(there, few, 1, settings=how, folder=tmp_path, progress=False),
     }
-    if use is None:
-        pytest.skip("indices of the CPU are allowed on a GPU")
+    uses[use]()
+    monkeypatch.setattr(*MUTATIONS[use])
+    folder = tmp_path / "broken"
+    uses["enhancer"] = lambda: interp.train_enhancer(there, few, 1, settings=how, folder=folder, progress=False)
     with pytest.raises(RuntimeError, match="same device"):
         uses[use]()

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDPMScheduler
 
 import interp
-from interp import InterpError, capture, denoising, enhancer, finetuning
+from interp import InterpError, capture, denoising, enhancer, finetuning, store
 from interp.enhancer import EnhancerNet
 from interp.finetuning import EnhancerSettings, train_enhancer
 from interp.interventions import Amplify, Enhance, Mask, Plan
@@ -236,3 +236,10 @@ def test_bad_input_is_named(tiny_model, small_bench, trained, tmp_path):
     (folder / enhancer.WEIGHTS).write_bytes(b"x" * 100)
     with pytest.raises(InterpError, match="has changed"):
         Enhance(folder)
+
+
+def test_the_card_shows_names_as_text():
+    manifest = store.new_manifest("x", config={"site": "a`b`\n# c"}, model_digest="0" * 64)
+    told = finetuning.card(manifest, finetuning.EnhancerSettings(), "m`](javascript:x)\n# d", "b\n<script>", [1.0])
+    assert [line for line in told.splitlines() if line.startswith("#")] == ["# Layer enhancer"]
+    assert "``a`b` # c``" in told and "``m`](javascript:x) # d``" in told and "`b <script>`" in told

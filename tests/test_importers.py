@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
 import unicodedata
 from collections import Counter, defaultdict
@@ -14,15 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from interp import benchmarks, importers, pocket
+from interp import benchmarks, importers, pocket, schema
 from interp.errors import InterpError
 from interp.importers import captions, groups, places
 from interp.importers.captions import Given, Name, Sentence, UnfitError
 from interp.importers.drafts import Log
+from interp.importers.finish import _name
 from interp.importers.pictures import Shelf, name_of
 
 LANGUAGES = {c["language"]: c["name"] for c in pocket.recipe()["cultures"]}
@@ -736,6 +738,125 @@ def test_problems_of_a_folder_are_named(tmp_path):
         put(tmp_path / "captions.csv", text)
         with pytest.raises(InterpError, match=r"captions\.csv: cannot be read"):
             importers.run("folder", tmp_path, tmp_path / "out", seed=0, licence="CC0-1.0")
+
+
+def test_ids_of_a_source_become_ids_and_stay_apart(tmp_path):
+    rows = own_rows()
+    names = ["../../../x", "a/b", "a:b", "a-b", "A-B", "x" * 300, "CON", "\u202ex", "é" * 150]
+    rows = [row | {"id": name} for row, name in zip(rows, names, strict=False)]
+    put_own(tmp_path / "own", rows, "jsonl")
+    _, found = imported("folder", tmp_path / "own", tmp_path / "out", licence="CC0-1.0")
+    assert len({schema.same_name(name) for name in found}) == len(rows) and "a-b" in found
+    assert not [name for name in found if schema.id_problem(name)]
+    imported("folder", tmp_path / "own", tmp_path / "again", licence="CC0-1.0")
+    assert [s.id for s in benchmarks.load(tmp_path / "again").rows] == list(found)
+
+
+@given(texts=st.lists(st.text(st.sampled_from("aA/\\:. \0é\u202e\ud800-"), max_size=5), unique=True, max_size=6))
+def test_every_text_gives_an_id_of_its_own(texts):
+    taken: dict[str, str] = {}
+    names = [_name(text, taken) for text in texts]
+    assert [schema.id_problem(name) for name in names] == [None] * len(names)
+    assert len({schema.same_name(name) for name in names}) == len(names)
+    assert all(name == text for name, text in zip(names, texts, strict=True) if "-" not in name)
+
+
+HOSTILE = [10**30, -1, float("nan"), "\ud800", "a\0b", "\x1b[2J", "../../x", "x" * 5000, {"a": [1]}, [[0, 1]], True,
+           json.loads("[" * 900 + "]" * 900), "[" * 10**5]  # fmt: skip
+COLUMNS = [
+    "id",
+    "image",
+    "culture",
+    "language",
+    "category",
+    "culture_style",
+    "noun_only",
+    "noun",
+    "modifier_span",
+    "review",
+]
+
+
+@given(
+    change=st.dictionaries(
+        st.sampled_from([*COLUMNS, "\ud800", "a\nb"]), st.sampled_from(HOSTILE), min_size=1, max_size=2
+    )
+)
+@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_source_holds_is_told_in_lines(tmp_path, change):
+    own = tmp_path / "own"
+    if not own.exists():
+        put_own(own, own_rows(), "jsonl")
+    rows = own_rows()
+    rows[0] |= change
+    put(own / "captions.jsonl", "".join(json.dumps(r) + "\n" for r in rows).encode())
+    out = tmp_path / "out"
+    try:
+        said = str(importers.run("folder", own, out, seed=0, licence="CC0-1.0"))
+        benchmarks.load(out)
+    except InterpError as error:
+        said = str(error)
+    shutil.rmtree(out, ignore_errors=True)
+    assert all(line.isprintable() for line in said.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "countries", ['{"Italy": 1}', '"Italy"', "[1]", "[[]]", "[" * 10**5, "7", "null", '["\\ud800"]']
+)
+def test_a_list_that_is_none_is_named(tmp_path, countries):
+    put_csv(tmp_path / "final_data.csv", ["Name", "Countries", "Image1 name / URL"], [["x", countries, "u"]])
+    put_csv(tmp_path / "food_name_multiling.csv", ["Name", "json_aliases"], [["x", "[" * 10**5]])
+    with pytest.raises(InterpError) as caught:
+        importers.run("world_cuisines", tmp_path, tmp_path / "out", seed=0)
+    assert all(line.isprintable() for line in str(caught.value).split("\n"))
+
+
+def test_annotations_that_are_no_text_are_passed_over(tmp_path):
+    put_parquet(tmp_path / "a.parquet", [{"u_id": "a", "image": {"bytes": png(1)}, "question": "?"}])
+    put(
+        tmp_path / "b.jsonl",
+        '{"u_id": "a", "country": "Italy", "answer": 7}\n{"u_id": ["a"], "country": 1, "answer": "x"}\n',
+    )
+    with pytest.raises(InterpError, match="no country and answer in the annotations"):
+        importers.run(
+            "cultural_vqa", tmp_path / "a.parquet", tmp_path / "out", seed=0, annotations=tmp_path / "b.jsonl"
+        )
+
+
+def test_a_list_does_not_lead_out_of_the_folder_of_pictures(tmp_path):
+    put(tmp_path / "secret" / "1.png", png(1))
+    (tmp_path / "images" / "food").mkdir(parents=True)
+    header = ["Category", "Region", "Item", "Wikimedia_Category"]
+    rows = [["../../secret", "Italy", "x", "."], ["x" * 300, "Italy", "y", "y"], ["a\0", "Italy", "z", "z"]]
+    put_csv(tmp_path / "food.csv", header, rows)
+    with pytest.raises(InterpError, match="3 rows read, 0 remain: left out, no picture: 3"):
+        importers.run("cure", tmp_path / "food.csv", tmp_path / "out", seed=0, images=tmp_path / "images")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("seed", -1), ("seed", 10**30), ("side", 0), ("side", -5), ("side", 10**9), ("longest", 0), ("side", 2.5)],
+)
+def test_numbers_out_of_bounds_are_refused(tmp_path, option, value):
+    put_own(tmp_path / "own", own_rows(), "jsonl")
+    with pytest.raises(InterpError, match=rf"^(option )?{option}.*whole number") as caught:
+        importers.run("folder", tmp_path / "own", tmp_path / "out", **{"seed": 0, "licence": "x", option: value})
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", [{"name": " "}, {"licence": "\ud800"}, {"places": {"Germany": "Unrecognisable"}}])
+def test_a_card_that_cannot_be_is_refused(tmp_path, option):
+    put_own(tmp_path / "own", own_rows(), "jsonl")
+    with pytest.raises(InterpError, match="its card") as caught:
+        importers.run("folder", tmp_path / "own", tmp_path / "out", seed=0, labels="all", **{"licence": "x", **option})
+    assert str(caught.value).isprintable()
+
+
+def test_a_column_that_comes_twice_is_refused(tmp_path):
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InterpError, match="a column is named twice: 'prompt'"):
+        importers.run("cultural_frames", tmp_path / "a.parquet", tmp_path / "out", seed=0)
 
 
 def test_unsound_rows_can_be_left_out(tmp_path):

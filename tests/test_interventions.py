@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp import Amplify, InterpError, Mask, Plan, Steer, capture, edited, encode, interventions
+from interp import Amplify, Enhance, InterpError, Mask, Plan, Steer, capture, edited, encode, enhancer, interventions
 from interp import sae as saes
 from interp.capture import condition
 from interp.types import Site
@@ -143,3 +143,26 @@ def test_an_edited_copy_traces_like_encode(tiny_model, tiny_neurons):
     plain = condition(tiny_model, {"text_encoder": tokens}).embeds
     assert torch.equal(plain, encode(tiny_model, PROMPTS).embeds)
     assert not torch.allclose(states, plain)
+
+
+def test_an_sae_moves_once_to_each_device(tiny_neurons):
+    """`meta` stands for a device of its own: its tensors meet no others."""
+    first, again = (saes.resolve(tiny_neurons.sae, "meta") for _ in range(2))
+    assert first.W_enc is again.W_enc and first.W_dec is again.W_dec
+    assert saes.resolve(tiny_neurons.sae).W_enc.device.type == "cpu"
+    assert saes.resolve(tiny_neurons.sae, torch.device("cpu")).W_enc is saes.resolve(tiny_neurons.sae).W_enc
+
+
+def test_edits_follow_the_features(tiny_model, tiny_neurons, tmp_path):
+    """Where the features are, and in their precision; a shared enhancer stays where it is for everybody else."""
+    chosen, width = tiny_neurons["Japan"], tiny_neurons.sae.d_in
+    net = enhancer.EnhancerNet(width, 4)
+    ref = enhancer.write(tmp_path, net, Site(1), tiny_model.encoder_digest)
+    edits = (Mask(chosen), Mask(chosen, "mean"), Amplify(chosen, 3), Steer(chosen, 2), Enhance(ref))
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        features = torch.zeros(2, 3, width, dtype=dtype, device="meta")
+        for edit in edits:
+            got = edit.act(features)
+            assert (got.device.type, got.dtype, got.shape) == ("meta", dtype, features.shape), edit
+    assert {p.device.type for p in enhancer.resolve(ref).parameters()} == {"cpu"}
+    assert enhancer.resolve(ref, "meta") is enhancer.resolve(ref, "meta") is not enhancer.resolve(ref)

@@ -553,8 +553,8 @@ def test_a_server_that_does_not_read_is_left(system):
     with Rogue(sip, read=False) as server:
         judge = rogue_judge(system, server, attempts=1)
         started = time.monotonic()
-        judge(pictures(1, 2000), ITEMS[:1])
-        assert time.monotonic() - started < 6
+        judge(pictures(1, 1500), ITEMS[:1])
+        assert time.monotonic() - started < 20, "to write the picture takes a second or two, to hand it over minutes"
     assert judge.unscored == {"timeout": 1}
 
 
@@ -716,7 +716,7 @@ def leaks(text, key):
 def test_no_piece_of_the_key_is_repeated(echo):
     for key in KEYS.values():
         given = ECHOES[echo](key)
-        said = told(f"Incorrect: {given}. Try another.", Secret(key))
+        said = told(f"Wrong: {given}. Try another.", Secret(key))
         assert leaks(said, key) < 6
         pieces = set(re.findall(r"[^\s.,:]{3,}", given)) - {*["the", "key", "first", "then", "and", "wrong"]}
         assert sum(len(piece) for piece in pieces if piece in said) < 6, said
@@ -773,6 +773,112 @@ def test_wherever_the_key_comes_back_nothing_shows_it(system, place, echo, caplo
     for secret in {KEY, given}:
         assert secret not in shown
     assert KEY.encode() in server.requests[0]
+
+
+# What cannot be asked
+
+
+URLS = [
+    "", " ", "/", "host", "host/v1", "https://", "https:///v1", "https:/host/v1", "//host/v1", "ftp://host/v1",
+    "file:///etc/passwd", "javascript:alert(1)", "https://ho st/v1", " https://host/v1", "https://host/v1 ",
+    "https://host/v 1", "https://host:0/v1", "https://host:65536/v1", "https://host:99999999999999999999/v1",
+    "https://host:-1/v1", "https://host:x/v1", "https://host:/v1", "https://host:80:90/v1", "https://h\u00f6st/v1",
+    "https://\u0445ost/v1", "https://host/\u00fc", "https://ho\ud800st/v1", "https://host/\udfff", "https://host\n/v1",
+    "https://host/v1\r\nX: y", "https://host\t/v1", "https://host\0/v1", "https://[::1/v1", "https://[x]/v1",
+    "https://[::ffff:999.1.1.1]/v1", "https://1.2.3.999/v1", "https://1234/v1", "https://-host/v1", "https://a..b/v1",
+    "https://.host/v1", f"https://{'a' * 64}/v1", f"https://{'a.' * 200}b/v1", "https://host/" + "a" * 3000,
+    "https://host/../../v1", "https://host/v1/..", "https://host\\evil/v1", "https://host/v1\\", "https://host/<v1>",
+    "https://ho%73t/v1", "https://host,other/v1", "https://host/v1{x}", "https://ho$t/v1", "http://\u2100.com/v1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [OpenAiJudge, GeminiJudge])
+def test_an_address_that_is_none_is_one_line(kind):
+    for url in URLS:
+        with pytest.raises(InterpError, match=r"^base_url") as caught:
+            kind(LABELS, "m", url)
+        said = str(caught.value)
+        assert said.isascii() and said.isprintable() and len(said) < 300, url
+
+
+def test_an_address_of_a_server_is_taken():
+    for url in (
+        "http://127.0.0.1:8000", "https://host", "https://a.b-c.example:443/v1", "http://[::1]:8000/v1",
+        "http://localhost/v1/", "https://my_host/openai/deployments/gpt-4o", "https://host./v1",
+        "https://xn--hst-sna.example/v1/~x/@y",
+    ):  # fmt: skip
+        assert remote.address(url) == url.rstrip("/")
+
+
+def test_credentials_in_an_address_are_shown_nowhere():
+    for url in (
+        f"https://me:{KEY}@host/v1", f"https://{KEY}@host/v1", f"https://:{KEY}@host/v1", f"me:{KEY}@host/v1",
+        f"https:/me:{KEY}@host/v1", f"https://me:{KEY}@/v1", f"https://me:{KEY}@ho st/v1",
+        f"https://me:{KEY}@host:99999/v1", f"https://host/v1?key={KEY}", f"https://host/v1#{KEY}",
+        f"https://host?{KEY}", f"ftp://me:{KEY}@host", f"//me:{KEY}@host",
+        f"https://me:{KEY}@[::1/v1", f"https://me:{KEY}@h\u00f6st/v1", f"https://host@{KEY}:x/v1",
+    ):  # fmt: skip
+        with pytest.raises(InterpError, match=r"^base_url") as caught:
+            OpenAiJudge(LABELS, "m", url)
+        lines = traceback.format_exception(caught.value)
+        assert KEY not in str(caught.value)
+        assert caught.value.__cause__ is None and KEY not in "".join(x for x in lines if x.startswith("interp"))
+
+
+@pytest.mark.parametrize("kind", [OpenAiJudge, GeminiJudge])
+def test_a_price_that_is_none_is_one_line(kind):
+    for price in (
+        (-1.0, 1.0),
+        (1.0, -0.001),
+        (math.nan, 1.0),
+        (1.0, math.nan),
+        (math.inf, 0.0),
+        (0.0, -math.inf),
+        (1e300, 1.0),
+    ):
+        with pytest.raises(InterpError, match=r"^price=[^\n]*: give a number from 0 to 1e\+06$"):
+            kind(LABELS, "m", price=price)
+    assert kind(LABELS, "m", price=(0.0, 2.5)).price == (0.0, 2.5)
+
+
+def test_other_settings_that_cannot_be_sent_are_one_line():
+    for number in (-1, 10**9):
+        with pytest.raises(InterpError, match=r"^logprobs="):
+            OpenAiJudge(LABELS, "m", logprobs=number)
+    for number in (-2, 10**30):
+        with pytest.raises(InterpError, match=r"^thinking="):
+            GeminiJudge(LABELS, thinking=number)
+    for model in ("", " ", "a\nb", "a\x1b[31m", "a\ud800", "m" * 201):
+        for kind in (OpenAiJudge, GeminiJudge):
+            with pytest.raises(InterpError, match=r"^model '[^\n]*: give 1 to 200 characters"):
+                kind(LABELS, model)
+    for model in ("../../x", "a/../b", "a?key=1", "a b", "a#b", "a%2e", "modèle", ":x", "/x"):
+        with pytest.raises(InterpError, match=r"^model '[^\n]*becomes part of an address"):
+            GeminiJudge(LABELS, model)
+    for label in ("", "a\nB. France", "\ud800", "x" * 201):
+        with pytest.raises(InterpError, match=r"^label '[^\n]*: give 1 to 200 characters"):
+            OpenAiJudge((label, *LABELS), "m")
+
+
+@pytest.mark.parametrize(
+    "given", ["sk-\u00e9t\u00e9-123456", "sk-12\n3456", "sk 123456", "sk-\udc80123456", "sk-12\x7f3456"]
+)
+def test_a_key_that_no_header_takes_is_one_line(system, given, monkeypatch):
+    for name in ("OPENAI_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.setenv(name, given)
+    with Server(system.says("A")) as server:
+        with pytest.raises(InterpError, match=r"^the key in [A-Z]*_API_KEY holds a space or a character") as caught:
+            system.judge(server, sender=patient())(pictures(1), ITEMS[:1])
+        assert server.requests == []
+    assert "123456" not in everything(caught.value) and given not in everything(caught.value)
+
+
+def test_no_more_questions_are_on_their_way_than_threads_whoever_takes_the_answers():
+    sent = []
+    answers = patient(threads=3).each(lambda n=n: sent.append(n) or Answer("A") for n in range(50))
+    for taken, _ in enumerate(answers):
+        time.sleep(0.002)
+        assert len(sent) <= taken + 3
 
 
 # Pace and cost

@@ -233,3 +233,15 @@ def test_a_damaged_list_is_named(tmp_path, monkeypatch, text, noun):
     finally:
         for cached in (out_of_domain._asset, out_of_domain.nouns):
             cached.cache_clear()
+
+
+def test_a_case_is_called_so_that_a_file_may_be():
+    found = out_of_domain.every({"../../a:b": "ja", "Côte d'Ivoire": "fr"})
+    assert found[0].id.startswith("..-..-a-b-") and found[100].id.startswith("côte d'ivoire-")
+    assert len({case.id for case in found}) == 200
+
+
+@pytest.mark.parametrize("cultures", [("Japan", "JAPAN"), ("a/b", "a-b")])
+def test_cultures_whose_cases_would_be_called_alike_are_refused(cultures):
+    with pytest.raises(InterpError, match="would give cases of the same names; rename one"):
+        out_of_domain.every(dict.fromkeys(cultures, "ja"))

@@ -2,6 +2,9 @@
 
 import hashlib
 import io
+import random
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -67,3 +70,76 @@ def test_no_picture_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(InterpError, match=r"a\.png is no sound picture"):
         pictures.read(tmp_path / "a.png")
+
+
+def png(pixels, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def drawn():
+    """A smooth picture, whose deflated pixels stay a stream when a bit of them flips, and one of noise."""
+    smooth = (np.indices((48, 48)).sum(0)[..., None] * np.array([1, 2, 3]) % 256).astype(np.uint8)
+    return [smooth, np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)]
+
+
+@pytest.mark.parametrize("pixels", drawn(), ids=["smooth", "noise"])
+def test_no_flipped_bit_of_a_png_is_silent_or_a_traceback(tmp_path, pixels):
+    raw, rng, refused = png(pixels), random.Random(3), 0
+    for _ in range(300):
+        data, at = bytearray(raw), rng.randrange(8 * len(raw))
+        data[at // 8] ^= 1 << at % 8
+        (tmp_path / "a.png").write_bytes(data)
+        try:
+            found = pictures.read(tmp_path / "a.png")
+        except InterpError:
+            refused += 1
+        else:
+            assert (np.asarray(found) == pixels).all()
+    assert refused > 280
+
+
+def part(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def test_every_part_of_a_png_is_verified(tmp_path):
+    pixels = drawn()[0]
+    raw = png(pixels)
+    text = raw[:33] + part(b"tEXt", b"Title\0flag") + raw[33:]
+    (tmp_path / "a.png").write_bytes(text)
+    assert (np.asarray(pictures.read(tmp_path / "a.png")) == pixels).all()
+    for damaged in (text.replace(b"flag", b"flog"), raw[:-12], raw[:-1]):
+        (tmp_path / "a.png").write_bytes(damaged)
+        with pytest.raises(InterpError, match=r"a\.png is no sound picture"):
+            pictures.read(tmp_path / "a.png")
+    # sound parts around pixels whose own checksum is off, and around more pixels than there are
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    for stream in (zlib.compress(rows)[:-4] + b"\0\0\0\0", zlib.compress(rows)[:-4], zlib.compress(bytes(9_000_000))):
+        (tmp_path / "a.png").write_bytes(raw[:33] + part(b"IDAT", stream) + part(b"IEND", b""))
+        with pytest.raises(InterpError, match=r"a\.png is no sound picture"):
+            pictures.read(tmp_path / "a.png")
+
+
+def test_a_file_that_another_program_would_draw_is_no_picture(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.format == "EPS"
+    with pytest.raises(InterpError, match="cannot identify image file"):
+        pictures.read(tmp_path / "a.png")
+
+
+def test_a_picture_stays_in_its_folder(tmp_path):
+    picture, inside = drawn()[0], tmp_path / "in"
+    inside.mkdir()
+    (tmp_path / "kept.png").write_bytes(b"kept")
+    (inside / "link.png").symlink_to(tmp_path / "kept.png")
+    (inside / "up").symlink_to(tmp_path)
+    for name in ("link.png", "up/kept.png", "../kept.png", str(tmp_path / "kept.png")):
+        with pytest.raises(InterpError, match=f"would be written to {tmp_path / 'kept.png'}, outside"):
+            pictures.write(inside / name, picture, inside)
+    assert (tmp_path / "kept.png").read_bytes() == b"kept"
+    (tmp_path / "other").symlink_to(inside)
+    pictures.write(tmp_path / "other" / "a.png", picture, tmp_path / "other")
+    assert (np.asarray(pictures.read(inside / "a.png")) == picture).all()

@@ -13,8 +13,10 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+import yaml
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from markdown_it import MarkdownIt
 from safetensors.torch import load_file, save_file
 
 from interp import enhancer, publishing, sae, store
@@ -104,7 +106,7 @@ def relist(folder: Path, name: str) -> None:
     if name in record["files"]:
         record["files"][name] = store.sha256_file(folder / name)
         store.atomic_write_json(folder / "manifest.json", record)
-    listed = writing.sums(folder)
+    listed = store.folder_sums(folder)
     lines = [f"{digest}  {path}\n" for path, digest in listed.items() if path != files.SUMS]
     (folder / files.SUMS).write_text("".join(lines))
 
@@ -366,7 +368,25 @@ def test_the_card_says_the_manifest(written, folder):
     assert publishing.card(manifest) == told
     pocket = publishing.card(manifest.model_copy(update={"model": "pocket", "licence": "EUPL-1.2"}))
     assert "says nothing about real cultures" in pocket
-    assert pocket.startswith("---\nlicense: other\nlicense_name: \"eupl-1.2\"\n")
+    assert pocket.startswith('---\nlicense: other\nlicense_name: "eupl-1.2"\n')
+
+
+def test_the_card_shows_names_as_text(written, folder):
+    record = json.loads((folder / "manifest.json").read_text())
+    evil = "<img src=x onerror=alert(1)> ](javascript:x) | `y`\n# z\n"
+    for part in record["parts"]:
+        part["details"]["settings"] = {"a`b": evil}
+    manifest = files.Published.model_validate(record).model_copy(
+        update={"model": evil, "licence": "x\n---\n# y", "files": {"a|b`c": "0" * 64}}
+    )
+    told = publishing.card(manifest)
+    assert yaml.safe_load(told.split("---\n")[1])["license_name"] == "x\n---\n# y"
+    body = told.split("---\n", 2)[2]
+    parsed = MarkdownIt("commonmark").enable("table").parse(body)
+    found = [*parsed, *(child for token in parsed for child in token.children or ())]
+    assert not {t.type for t in found} & {"html_inline", "html_block", "link_open", "image"}
+    words = "".join(t.content for t in found if t.type in ("text", "text_special", "code_inline"))
+    assert "<img src=x onerror=alert(1)> ](javascript:x) | `y` # z" in words and "a|b`c" in words
 
 
 # ------------------------------------------------------------------------------------------------------------- the hub

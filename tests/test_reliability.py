@@ -582,6 +582,23 @@ BROKEN = [
 ]
 
 
+@pytest.mark.parametrize("change", [
+    {"item": "../x"}, {"item": "\ud800"}, {"item": "x" * 10**6}, {"annotator": "a\x1b[2J"}, {"annotator": "\u202ex"},
+    {"answer": "\ud800\n"}, {"seconds": float("nan")}, {"a\nb\ud800": 1}, {"answer": json.loads("[" * 900 + "]" * 900)},
+])  # fmt: skip
+def test_whatever_an_answer_holds_is_told_in_lines(tmp_path, change):
+    with pytest.raises(InterpError, match="row 3") as caught:
+        read(tmp_path / "a.jsonl", [*GOOD[:2], GOOD[2] | change])
+    lines = str(caught.value).split("\n")
+    assert all(line.isprintable() and len(line) < 1000 for line in lines)
+
+
+@pytest.mark.parametrize("seed", [-1, 10**30])
+def test_questions_need_a_seed(seed):
+    with pytest.raises(InterpError, match=r"seed .*: a whole number from 0"):
+        rel.four_image_task(many(), seed)
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
 @pytest.mark.parametrize(("change", "at", "message"), BROKEN)
 def test_a_broken_row_is_named(tmp_path, name, change, at, message):

@@ -1,26 +1,32 @@
 """The report on synthetic values: drawn at random around invented rates, no measurement of any model."""
 
+import csv
 import json
 import re
 import subprocess
 import sys
 from base64 import b64decode
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
 from html.parser import HTMLParser
 from importlib import resources
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from interp import out_of_domain, pocket
+from interp import out_of_domain, pocket, store
 from interp.errors import InterpError
+from interp.neurons import Rule, select
 from interp.report import Grid, GridRow, Results, captions, faces, figure, figures, html, save, write_report
+from interp.report.exhibits import as_csv
 from interp.report.results import (
     Ablate,
     Contrast,
@@ -42,10 +48,13 @@ from interp.report.results import (
     indices,
     overlap,
 )
+from interp.report.results._latents import ranking
+from interp.report.sheet import write_sheet
 from interp.report.style import Drawing, render
+from interp.report.tables import Table
 from interp.report.text import interval, number, points, probability
-from interp import store
 from interp.store import Manifest
+from interp.tables import unguarded
 from interp.types import Arm, Effect, Interval, LayerScores, Neurons, NeuronSet, SaeRef, Site
 
 PROMPTS = {
@@ -798,3 +807,46 @@ def test_importing_the_report_does_not_import_torch():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(("contrast", "when", "tau"), [("ratio", "before", None), ("difference", "before", None),
+                                                     ("ratio", "before", 0.5), ("ratio", "after", None)])  # fmt: skip
+def test_ranking_is_that_of_the_selection_with_and_without_a_filter(neurons: Neurons, contrast, when, tau):
+    chosen = Rule(contrast=contrast, filter=when, tau=tau, k=5)
+    settings = {"rule": {"contrast": contrast, "filter": when, "tau": tau}}
+    found = replace(neurons, settings=settings)
+    for culture, picked in zip(neurons.cultures, select(neurons.wfs, neurons.wfs_noun, chosen), strict=True):
+        assert sorted(ranking(found, culture)[0][:5].tolist()) == sorted(picked.indices + picked.dropped)
+
+
+formula = st.tuples(
+    st.sampled_from(["", "'"]), st.sampled_from(["=", "+", "-", "@", "\t", "\r", "\n", "−", "a"]), st.text(max_size=5)
+)
+
+
+@given(
+    cells=st.lists(
+        st.one_of(formula.map("".join), st.sampled_from(["-1.5", "+3", "-1,000", '=cmd|"x"'])), min_size=6, max_size=6
+    )
+)
+def test_tables_as_csv_are_not_run_and_come_back(cells):
+    table = Table(tuple(cells[:3]), (tuple(cells[3:]),))
+    read = list(csv.reader(StringIO(as_csv(table), newline="")))
+    assert [[unguarded(cell) for cell in row] for row in read] == [cells[:3], cells[3:]]
+    for cell in (cell for row in read for cell in row):
+        assert cell[:1] not in ("=", "@", "\t", "\r", "\n")
+        if cell[:1] in ("+", "-"):
+            float(cell.replace(",", ""))
+
+
+def test_a_number_of_a_table_stays_one():
+    table = Table(("x", "y"), (("-1.5", "+0.25"), ("=1+1", "+2.0 [1.0, 3.0]")))
+    assert as_csv(table) == "x,y\r\n-1.5,+0.25\r\n'=1+1,\"'+2.0 [1.0, 3.0]\"\r\n"
+
+
+def test_a_sheet_shows_names_as_text(tmp_path: Path):
+    evil = '</title><script>alert(1)</script>" onerror="x'
+    grid = Grid(evil, [evil], [GridRow(evil, 'x" onload="y', evil, [np.zeros((4, 4, 3), dtype=np.uint8)])])
+    page = write_sheet(tmp_path / "a.html", evil, grid, [], [grid]).read_text(encoding="utf-8")
+    assert "<script" not in page and 'onload="y' not in page and '" onerror="x' not in page
+    assert unescape(page).count(evil) >= 5

@@ -17,7 +17,7 @@ CHUNK = 64
 
 
 @runtime_checkable
-class Paid(Protocol):
+class Paid(Metric, Protocol):
     """A metric that may be paid for by the picture, and then is kept by the picture."""
 
     @property

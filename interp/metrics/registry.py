@@ -11,6 +11,7 @@ lpips[:vgg]                           distance to the reference picture, by Alex
 diversity[:vgg]                       distance among the pictures of one sample
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import get_args
 
@@ -27,6 +28,7 @@ from interp.types import UNRECOGNISABLE, Sample
 
 REWARD, BERT = "THUDM/ImageReward", "google-bert/bert-base-uncased"
 GEMINI = "gemini-2.5-flash"
+PRICE = re.compile(r"([0-9]{1,6}(?:\.[0-9]+)?)/([0-9]{1,6}(?:\.[0-9]+)?)")
 JUDGES = ("pocket", "qwen3-vl", "gemini", "openai")
 POCKET = ("culture_vqa:pocket", "clipscore:pocket-clip", "lpips")
 """What the benchmark `pocket` is measured by if nothing is named."""
@@ -117,12 +119,10 @@ def _price(text: str) -> tuple[float, float] | None:
     """USD a million tokens in and out; None where nothing is given."""
     if not text:
         return None
-    parts = text.split("/")
-    try:
-        into, out = map(float, parts)
-    except ValueError:
-        raise InterpError(f"price {text!r}; write <in>/<out> in USD a million tokens, such as 0.30/2.50") from None
-    return into, out
+    found = PRICE.fullmatch(text)
+    if found is None:
+        raise InterpError(f"price {text[:40]!r}; write <in>/<out> in USD a million tokens, such as 0.30/2.50")
+    return float(found[1]), float(found[2])
 
 
 def _needed(name: str, given: str, form: str) -> str:

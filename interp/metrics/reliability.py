@@ -142,9 +142,8 @@ def _answers(
             found[names[missing[at]]] = value
             if kept is not None and value[0]:
                 kept.record(names[missing[at]], value)
-    return [
-        (said, None if chances is None else np.array(chances, dtype=float)) for said, chances in map(found.get, names)
-    ]
+    given = [found[name] for name in names]
+    return [(said, None if chances is None else np.array(chances, dtype=float)) for said, chances in given]
 
 
 def _accuracy(values: Float[np.ndarray, "sample"], samples: Sequence[Sample], seed: int) -> Interval:

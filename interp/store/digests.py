@@ -67,7 +67,8 @@ def read_sums(path: Path, todo: str) -> dict[str, str]:
         InterpError: a line is none of checksums.
     """
     sums: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    # not splitlines: it also cuts at characters that a name or a damaged line may hold
+    for line in path.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n"):
         match = _LINE.fullmatch(line)
         if match is None or _leads_out(match[2]) or match[2] in sums:
             raise InterpError(f"{path}: {line[:80]!r} is no line of checksums; {todo}")

@@ -196,13 +196,15 @@ def _proxy(url: str) -> httpx2.Proxy | None:
     if not given or urllib.request.proxy_bypass(parts.netloc):
         return None
     try:
-        return httpx2.Proxy(given if "://" in given else f"http://{given}")
+        proxy = httpx2.Proxy(given if "://" in given else f"http://{given}")
     except (ValueError, httpx2.InvalidURL):
-        pass
-    raise InterpError(
-        f"the environment's proxy for {parts.scheme} is no HTTP proxy; correct {parts.scheme.upper()}_PROXY or name "
-        f"{parts.hostname} in NO_PROXY"
-    )
+        proxy = None
+    if proxy is None or proxy.url.scheme not in ("http", "https"):
+        raise InterpError(
+            f"the environment's proxy for {parts.scheme} is no HTTP proxy; correct {parts.scheme.upper()}_PROXY or "
+            f"name {parts.hostname} in NO_PROXY"
+        )
+    return proxy
 
 
 @contextmanager
