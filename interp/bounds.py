@@ -19,7 +19,7 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> None:
     """
     # numpy's whole numbers are Integral, too
     sound = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
-    if not sound or (most is not None and value > most):
+    if not sound or (most is not None and int(value) > most):
         upto = f" at least {least}" if most is None else f" from {least} to {most}"
         raise InterpError(f"{name}={_shown(value)}; it must be a whole number{upto}")
 

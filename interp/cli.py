@@ -275,7 +275,7 @@ def draw(
     from interp import drawing, workspace
 
     drawing.check_prompts(prompts)
-    store.check_out(out)
+    store.check_run_folder(out, "draw")
     found = workspace.load_neurons(neurons_folder) if neurons_folder else None
     given = {"prompts": prompts, "neurons": found, "pictures": pictures, "seed": seed, "steps": steps}
     marks = workspace.benchmark(bench)

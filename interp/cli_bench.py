@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from interp import store
 from interp.errors import InterpError
 from interp.schema import SHOWN
 
@@ -40,12 +41,15 @@ def stats(folder: Folder, out: Annotated[Path | None, typer.Option(help="write t
     """Count samples by culture, split, language and category (Figure 3)."""
     from interp import curation
 
+    if out is not None:
+        store.check_run_folder(out, "census")
     found = curation.census(folder)
     typer.echo(repr(found))
     if out is not None:
         from interp.report.style import save
 
-        typer.echo(save(found.figure(), out, "census")[0])
+        with store.run_folder(out, store.new_manifest(f"interp bench stats {folder}", stage="census")):
+            typer.echo(save(found.figure(), out, "census")[0])
 
 
 @app.command()

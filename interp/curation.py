@@ -13,9 +13,10 @@ from typing import Any
 
 from interp import benchmarks, schema, tables
 from interp.benchmarks import Benchmark
+from interp.errors import InterpError
 from interp.schema import SPLITS, Row, SplitRule
 from interp.splits import split
-from interp.store import atomic_write_text
+from interp.store import atomic_write_text, check_new, sha256_bytes
 from interp.types import Shown
 
 DATA_CARD = "README.md"
@@ -134,6 +135,7 @@ def resplit(folder: str | Path, out: str | Path, shares: tuple[int, int, int] = 
     Raises:
         InterpError: it is not in order, a culture has fewer than three categories, or `out` exists.
     """
+    check_new(Path(out))
     bench = benchmarks.load(folder)
     rows = [r.model_dump(exclude_none=True) for r in _rows(bench)]
     kept = [r for r in rows if r["split"] == "cross_domain"]
@@ -205,10 +207,31 @@ def data_card(folder: str | Path) -> str:
 
 
 def write_data_card(folder: str | Path) -> Path:
-    """Write the data card beside `benchmark.json`."""
+    """Write the data card beside `benchmark.json`; an earlier one is replaced, as long as nobody edited it.
+
+    Raises:
+        InterpError: the benchmark is not in order, or a README.md of somebody else's is there.
+    """
     path = Path(folder) / DATA_CARD
-    atomic_write_text(path, data_card(folder))
+    if path.exists() and not _is_ours(path):
+        raise InterpError(
+            f"{path} is no data card of ours, or was edited since; nothing was written: move it away, or take the text "
+            "of data_card into it"
+        )
+    text = data_card(folder)
+    atomic_write_text(path, text + _mark(text))
     return path
+
+
+def _mark(text: str) -> str:
+    """The last line of a card, which tells whether it is as it was written."""
+    return f"\n<!-- written by interp bench card, sha256 {sha256_bytes(text.encode())} -->\n"
+
+
+def _is_ours(path: Path) -> bool:
+    found = path.read_text(encoding="utf-8", errors="replace")
+    text = found[: found.rfind("\n<!-- written by")]
+    return found == text + _mark(text)
 
 
 def _table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:

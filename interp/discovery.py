@@ -88,7 +88,14 @@ def scan_pictures(
     for layer in at:
         model.check_layer(layer, encoder)
     chosen = bench.subset(split, per_culture, 0).samples(split)
-    stage = Stage(model, judge or default_judge(bench), chosen, steps=steps, cache=arm_cache(model), progress=progress)
+    stage = Stage(
+        model,
+        judge or default_judge(bench, model.device),
+        chosen,
+        steps=steps,
+        cache=arm_cache(model),
+        progress=progress,
+    )
     kinds: tuple[SiteKind, ...] = ("z", "resid")
     drawn = {
         f"{kind} {arm}": {la: _interchanged(stage, Site(la, kind, encoder), arm) for la in at}

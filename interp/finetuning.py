@@ -202,6 +202,8 @@ class _Run:
         # gradients that pass through float16 would vanish or overflow without a factor that is found on the way
         self.scaler = torch.amp.GradScaler(self.model.device.type, enabled=torch.float16 in passed)
         self._latents: dict[str, Tensor] = {}
+        self.begun, self.seconds = time.time(), 0.0
+        """When this process began, and what earlier ones took."""
 
     def go(self, progress: bool) -> EnhancerRef:
         """Train to the end and write the result."""
@@ -209,7 +211,7 @@ class _Run:
             self._refuse_others(store.read_manifest(self.folder).config)
             (self.folder / STATE).unlink(missing_ok=True)
             return enhancer.read(self.folder)
-        begun, losses = time.time(), self._resume()
+        losses = self._resume()
         frozen = [self.model.denoiser, self.model.pipeline.vae]
         for part in (*frozen, *(e.module for e in self.model.encoders.values())):
             part.requires_grad_(False)
@@ -231,7 +233,7 @@ class _Run:
                 self._keep(losses)
         if self.settings.gradient_checkpointing:
             self.model.denoiser.disable_gradient_checkpointing()
-        return self._finish(losses, time.time() - begun)
+        return self._finish(losses, self.seconds + time.time() - self.begun)
 
     def step(self, number: int) -> float:
         """One step; everything random follows from the seed and its number."""
@@ -327,6 +329,8 @@ class _Run:
         }
         packed = self.optimiser.state_dict() | {"state": moments}
         self.optimiser.load_state_dict(packed)
+        self.restore_scaling(state)
+        self.seconds = float(record["seconds"])
         return list(record["losses"])
 
     def _keep(self, losses: list[float]) -> None:
@@ -334,7 +338,9 @@ class _Run:
         state = {f"net.{k}": v for k, v in self.net.state_dict().items()}
         for n, moments in self.optimiser.state_dict()["state"].items():
             state |= {f"{k}.{n}": v.clone() for k, v in moments.items()}
-        tensors.write_state(self.folder / STATE, state, {"known": self.known, "losses": losses})
+        seconds = self.seconds + time.time() - self.begun
+        record = {"known": self.known, "losses": losses, "seconds": seconds}
+        tensors.write_state(self.folder / STATE, state | self.scaling(), record)
 
     def _finish(self, losses: list[float], seconds: float) -> EnhancerRef:
         """Weights, configuration, manifest and card; the checkpoints go."""
@@ -366,7 +372,8 @@ def card(manifest: store.Manifest, how: EnhancerSettings, model: str, bench: str
     last = losses[-max(1, len(losses) // 10) :]
     return f"""# Layer enhancer
 
-h̃ = h + g(W₂ σ(W₁ h)) at {code(manifest.config["site"])} of {code(model)}, bottleneck {how.width}; everything else is untouched.
+h̃ = h + g(W₂ σ(W₁ h)) at {code(manifest.config["site"])} of {code(model)}, bottleneck {how.width}; everything else is
+untouched.
 
 Trained on the noun-only prompts of the train split of {code(bench)} towards {towards}: {how.steps:,} steps of
 {how.batch}, AdamW at {how.rate:g}, loss {code(how.loss)}, seed {how.seed}. Mean loss of the
@@ -385,6 +392,12 @@ def _supported(model: Adapter) -> DiffusersAdapter:
         raise InterpError(
             f"{model.name}: enhancers are trained through a UNet in one step; this family has none. Known: "
             "AltDiffusion, PEA-Diffusion, SDXL and other pipelines with a UNet"
+        )
+    if model.placement.offload == "model":
+        # a part that has left the device is not there for the backward pass, which needs it last
+        raise InterpError(
+            f"{model.name}: asked to train through parts that are moved to the device in turn (offload 'model'), but "
+            "the backward pass needs all; load it with offload 'sequential' or 'none'"
         )
     return model
 

@@ -312,6 +312,6 @@ def _read(item: Any, where: str) -> Intervention:
         if other := sorted(fields.keys() - {"tokens"}):
             raise InterpError(f"{where}: unknown field {other[0]!r}; {TODO}")
         return Enhance(ref, **fields)
-    step = store.checked(KINDS[kind], fields, where, TODO)
+    step: Any = store.checked(KINDS[kind], fields, where, TODO)
     check_set(step.neurons)
     return step

@@ -14,8 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path

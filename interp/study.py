@@ -77,6 +77,11 @@ class Sizes:
         }[name]
 
 
+def _judge(model: Adapter, bench: Benchmark, name: str | None) -> Judge:
+    """The judge that is named, or the one that ships, where the model computes."""
+    return registry.judge(name, bench.cultures, model.device) if name else default_judge(bench, model.device)
+
+
 @dataclass(frozen=True)
 class Study:
     """One run: model, benchmark, sizes, judge, seed."""
@@ -106,7 +111,7 @@ class Study:
         Raises:
             InterpError: no judge ships for the benchmark and none is named.
         """
-        chosen = registry.judge(judge, bench.cultures) if judge else default_judge(bench)
+        chosen = _judge(model, bench, judge)
         return Study(model, bench, Sizes.named(size), chosen, **options)
 
     def options(self, per_culture: int | None) -> dict[str, Any]:
@@ -316,7 +321,7 @@ class Study:
         """Mean LPIPS among the pictures of one prompt, in every arm of masking, waking and enhancing."""
         given = trials.trial(self.neurons, 1, **self.options(self.sizes.diverse))
         stage, make = given.stage, trials.maker(**self.wake_recipe)
-        metric = registry.metric("diversity", self.bench)
+        metric = registry.metric("diversity", self.bench, self.model.device)
         plans: dict[str, tuple[str, list[Plan] | None]] = {
             "with modifier": ("cult", None),
             "masked": ("cult", given.plans(Mask)),

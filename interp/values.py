@@ -95,11 +95,11 @@ def _decode(value: Any) -> Any:
         if isinstance(value, list):
             raise InterpError("a list without its type")
         return value
-    kind = value.get("type")
+    kind = str(value.get("type"))
     if kind in _PARTS:
         return _PARTS[kind](value)
     if kind not in KINDS:
-        raise InterpError(f"a value of unknown type {str(kind)[:40]!r}; known: {', '.join(KINDS)}")
+        raise InterpError(f"a value of unknown type {kind[:40]!r}; known: {', '.join(KINDS)}")
     fields = {k: _decode(v) for k, v in value.items() if k != "type"}
     return store.checked(KINDS[kind], fields, f"a value of type {kind}", "it does not fit")
 
@@ -116,9 +116,10 @@ def _decode_map(value: dict[str, Any]) -> dict[Any, Any]:
     if not all(isinstance(item, list) and len(item) == 2 for item in items):
         raise InterpError("a map whose items are no pairs")
     pairs = [(_decode(k), _decode(v)) for k, v in items]
-    if not all(isinstance(k, str | int | float | bool | tuple) for k, _ in pairs):
-        raise InterpError("a map with a key that can be none")
-    return dict(pairs)
+    try:
+        return dict(pairs)
+    except TypeError:
+        raise InterpError("a map with a key that can be none") from None
 
 
 def _decode_float(value: dict[str, Any]) -> float:

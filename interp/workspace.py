@@ -114,7 +114,7 @@ def refuse_test(split: str) -> None:
 
 
 def arm_cache(model: Adapter) -> Path:
-    folder = store.cache_dir() / "arms" / model.model_digest[:12]
+    folder = store.cache_dir() / "answers" / model.model_digest[:12]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

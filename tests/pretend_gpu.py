@@ -95,6 +95,8 @@ def _called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return _to(first, GPU)
     if func in (torch.tensor, torch.as_tensor):
         return _made(func, args, kwargs)
+    if func == torch.Tensor.data.__set__:  # a new object at each look
+        return _replaced(func, *args)
     if isinstance(first, OnGpu):
         if func in READ:
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
@@ -108,6 +110,16 @@ def _called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         args, kwargs = [_indexed(x) for x in args], {n: _indexed(x) for n, x in kwargs.items()}
     with torch._C.DisableTorchFunctionSubclass():
         return func(*args, **kwargs)
+
+
+def _replaced(func: Any, tensor: torch.Tensor, value: torch.Tensor) -> None:
+    """`tensor.data = value`."""
+    if isinstance(tensor, OnGpu) != isinstance(value, OnGpu):
+        raise RuntimeError(f"data of {tensor.device} set to some of {value.device}: not on the same device")
+    if not isinstance(tensor, OnGpu):
+        return func(tensor, value)
+    tensor.inside = value.inside
+    return None
 
 
 def _made(func: Any, args: Any, kwargs: dict[str, Any]) -> torch.Tensor:

@@ -82,10 +82,59 @@ def test_bad_input_to_neurons_is_one_line_and_code_2(
 ):
     neurons.save(tiny_neurons, tmp_path / "neurons")
     monkeypatch.chdir(tmp_path)
+    # as if the command had loaded the model that they are of
+    monkeypatch.setattr(cli, "_model_of", lambda found, model: tiny_model)
     code, error = run([arguments[0], "--neurons", "neurons", *arguments[1:]], monkeypatch, capsys)
     assert code == 2
     assert said in error.strip().splitlines()[-1]
     assert [p.name for p in tmp_path.iterdir()] == ["neurons"]
+
+
+def test_neurons_do_not_decide_what_is_loaded(tiny_neurons, monkeypatch, capsys, tmp_path):
+    """Their file names a folder; nothing there is opened unasked."""
+    neurons.save(tiny_neurons, tmp_path / "neurons")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_load", lambda name: pytest.fail(f"{name} was loaded"))
+    code, error = run(["ablate", "--neurons", "neurons"], monkeypatch, capsys)
+    assert code == 2 and "a file does not decide what is" in error and "--model" in error
+    assert [p.name for p in tmp_path.iterdir()] == ["neurons"]
+
+
+@pytest.mark.parametrize(
+    "command", ["layers", "ablate", "report", "draw", "measure", "sweep", "steer", "neurons", "reproduce"]
+)
+def test_no_command_takes_a_strangers_folder(command, tiny_neurons, tiny_sae, monkeypatch, capsys, tmp_path):
+    """Refused in one line before anything is loaded, and every file of it stays as it was."""
+    neurons.save(tiny_neurons, tmp_path / "neurons")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.tex").write_text("years")
+    (tmp_path / "work" / "figure.png").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_load", lambda name: pytest.fail(f"{name} was loaded"))
+    needed = {
+        "ablate": ["--neurons", "neurons"], "sweep": ["--neurons", "neurons"],
+        "steer": ["Japan", "a house", "--neurons", "neurons"], "measure": ["--images", "reference"],
+        "neurons": ["--sae", tiny_sae.ref.path], "reproduce": ["fig3"],
+    }  # fmt: skip
+    code, error = run([command, *needed.get(command, []), "--out", "work"], monkeypatch, capsys)
+    assert code == 2 and "work holds" in error.strip().splitlines()[-1]
+    assert (tmp_path / "work" / "thesis.tex").read_text() == "years"
+    assert (tmp_path / "work" / "figure.png").read_text() == "mine"
+    assert {p.name for p in (tmp_path / "work").iterdir()} == {"thesis.tex", "figure.png"}
+
+
+def test_a_full_disk_or_an_unreadable_place_is_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for place in ("/proc/none/x", "/dev/null", "/dev/null/x", "x" * 300):
+        code, error = run(["layers", "--out", place], monkeypatch, capsys)
+        assert code == 2 and len(error.strip().splitlines()) == 1 and error.startswith("interp: "), place
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "/data/x")
+
+    monkeypatch.setattr(cli, "_study", full)
+    code, error = run(["report"], monkeypatch, capsys)
+    assert (code, error) == (2, "interp: /data/x: No space left on device\n")
 
 
 def test_a_span_outside_its_caption_is_refused(small_bench, monkeypatch, capsys, tmp_path):

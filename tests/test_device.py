@@ -76,6 +76,7 @@ def there(folder):
         lambda x, y: torch.randn(2, generator=torch.Generator(), device="cuda"),
         lambda x, y: x.normal_(generator=torch.Generator()),
         lambda x, y: torch.histogram(x, 2),
+        lambda x, y: setattr(nn.Parameter(x), "data", y),
     ],
 )
 def test_it_refuses_what_a_gpu_refuses(mix, gpu):
@@ -95,6 +96,9 @@ def test_it_allows_what_a_gpu_allows(gpu):
     x[1:] = y[:2]  # a copy
     assert x.tolist() == [5, 0, 1] and float(x.sum()) == 6 and x.cpu().numpy().tolist() == [5, 0, 1]
     assert torch.empty(0).to(x).device == gpu and x.to(y).device.type == x.new_zeros(1, device="cpu").device.type
+    w = nn.Parameter(torch.zeros(2, device="cuda"))
+    w.data = torch.ones(2, device="cuda")
+    assert w.tolist() == (w + 0).tolist() == [1, 1]
     assert x.to("cuda") is x and x.float() is x and x.add_(1) is x
 
 
@@ -200,9 +204,7 @@ def test_layers_sae_and_neurons_are_those_of_the_cpu(here, there, neurons, few, 
     own = sae.resolve(neurons.sae)
     manifest = json.loads((tmp_path / "layer_01" / sae.MANIFEST).read_text())
     assert manifest["run"]["device"] == "cuda:0" and own.W_enc.device.type == "cpu"
-    # optimisers sum in another order on a GPU
-    assert all(torch.allclose(getattr(made, n).cpu(), getattr(own, n), atol=1e-4) for n in ("W_enc", "W_dec", "b_dec"))
-    np.testing.assert_allclose(found.magnitude, neurons.magnitude, atol=0.02)
+    assert made.ref.digest == own.ref.digest and all(found[c].indices == neurons[c].indices for c in CULTURES)
     again = interp.find_neurons(there, own, few, interp.Rule(k=4, tau=None), progress=False)
     assert again.sets == neurons.sets and np.array_equal(again.frequency, neurons.frequency)
 
@@ -286,9 +288,9 @@ def test_offload(offload, folder, here, neurons, gpu):
     assert np.array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("family", ["flux", "pea_diffusion"])
+@pytest.mark.parametrize("family", ["pixart", "pea_diffusion"])
 def test_families(family, few, tmp_path, gpu):
-    """Two CLIPs, a T5, an adapter before the denoiser: certificate, SAE, neurons, an edit and a picture."""
+    """A T5; two CLIPs and an adapter before the denoiser: certificate, SAE, neurons, an edit and a picture."""
     place = BUILDERS[family](tmp_path / "model")
     model = interp.load(PREFIX.get(family, "") + str(place), device="cuda", dtype="float32", size=32)
     name = sorted(model.encoders)[-1]

@@ -304,7 +304,7 @@ class TestRunFolder:
 
     def test_a_run_that_fails_at_once_leaves_nothing(self, tmp_path: Path):
         def failing(write: bool) -> None:
-            with store.run_folder(tmp_path / "r", store.new_manifest("x", stage="x")) as out:
+            with store.run_folder(tmp_path / "runs" / "r", store.new_manifest("x", stage="x")) as out:
                 if write:
                     (out / "scores.jsonl").write_text("paid for")
                 raise InterpError("no")
@@ -314,5 +314,5 @@ class TestRunFolder:
         assert not any(tmp_path.iterdir())
         with pytest.raises(InterpError, match="no"):
             failing(True)
-        assert (tmp_path / "r" / "scores.jsonl").read_text() == "paid for"
-        store.check_run_folder(tmp_path / "r", "x")
+        assert (tmp_path / "runs" / "r" / "scores.jsonl").read_text() == "paid for"
+        store.check_run_folder(tmp_path / "runs" / "r", "x")

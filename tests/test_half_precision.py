@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from accelerate import cpu_offload
 
 import interp
 from interp import arms, capture, finetuning, loading, models, probe, trials
@@ -103,21 +104,21 @@ def test_the_verdicts_are_those_of_float32(dtype, measured):
 
 
 def test_the_neurons_are_those_of_float32(dtype, measured):
-    """Of 16 latents a culture at most one differs; scores within 2 % of the largest."""
+    """Of 16 latents a culture at most one differs. A latent at the edge of the Top-K fires in one precision only, so
+    that scores differ by up to 1 % of the largest in float16 and 2.3 % in bfloat16."""
     half, full = measured(dtype).neurons, measured("float32").neurons
     for culture in CULTURES:
         assert len({*half[culture].indices} & {*full[culture].indices}) >= 15
-    assert np.abs(half.wfs - full.wfs).max() <= 0.02 * full.wfs.max()
+    assert np.abs(half.wfs - full.wfs).max() <= {"float16": 0.02, "bfloat16": 0.04}[dtype] * full.wfs.max()
 
 
 def test_many_prompts_give_the_numbers_of_float32(dtype, measured):
-    """Probe and shift over all detection prompts: within a few units of the precision's last place."""
-    half, full, eps = measured(dtype), measured("float32"), torch.finfo(HALVES[dtype]).eps
+    """Over all detection prompts: the probe within 0.001, the shift within 1 % of the largest (0.7 % seen)."""
+    half, full = measured(dtype), measured("float32")
     assert len(full.culture) >= 60
-    assert np.abs(half.culture - full.culture).mean() <= 4 * eps
-    assert abs(half.culture.mean() - full.culture.mean()) <= 2 * eps
-    assert np.abs(half.shift - full.shift).max() <= 4 * eps * full.shift.max()
-    assert np.corrcoef(half.shift, full.shift)[0, 1] >= 0.999
+    assert np.abs(half.culture - full.culture).mean() <= 1e-3
+    assert np.abs(half.shift - full.shift).max() <= 0.01 * full.shift.max()
+    assert np.corrcoef(half.shift, full.shift)[0, 1] >= 0.9999
 
 
 # ------------------------------------------------------------------------------------------------------- exact identity
@@ -349,6 +350,18 @@ def test_the_autoencoder_of_a_float16_model_trains_in_float32(folders, few, tmp_
     sample = few.samples("train")[0]
     other = _run(full, few, tmp_path)
     torch.testing.assert_close(run._clean(sample), other._clean(sample), atol=2e-2, rtol=0)
+
+
+def test_gradients_through_offloaded_layers(folders, few, tmp_path, wanted):
+    """`sequential`: weights are on `meta` but while a layer computes. `model` would lack them in the backward pass."""
+    model = _load(folders, families.build_alt_diffusion, "float32")
+    for part in (model.denoiser, model.pipeline.vae, model.encoder("text_encoder").module):
+        cpu_offload(part.requires_grad_(False), "cpu", offload_buffers=len(part._parameters) > 0)
+    assert {p.device.type for p in model.denoiser.parameters()} == {"meta"}
+    torch.testing.assert_close(_gradient(_run(model, few, tmp_path), few), wanted, atol=1e-6, rtol=1e-4)
+    model.placement = replace(model.placement, offload="model")
+    with pytest.raises(interp.InterpError, match="load it with offload 'sequential' or 'none'"):
+        _run(model, few, tmp_path)
 
 
 def test_an_enhancer_learns_through_pea_diffusions_adapter(few, tmp_path):

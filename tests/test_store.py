@@ -305,6 +305,7 @@ class TestJournal:
         path = tmp_path / "j"
         Journal(path, {"seed": 0}).record_all({"a": [1.5, True], "b": "Türkei"})
         whole = path.read_bytes()
+        told = []
         for place in range(len(whole)):
             for bit in range(8):
                 path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
@@ -313,10 +314,11 @@ class TestJournal:
                     try:
                         found = Journal(path, {"seed": 0})
                     except InterpError as error:
-                        assert "\n" not in str(error)
+                        told.append(str(error))
                         continue
                 assert found.done("a") in ([1.5, True], None) and found.done("b") in ("Türkei", None)
                 assert len(found) <= 2
+        assert not [line for line in told if "\n" in line]
 
     def test_a_strangers_file_is_not_touched(self, tmp_path: Path):
         (tmp_path / "thesis.txt").write_text("one line without an end")

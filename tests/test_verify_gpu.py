@@ -44,15 +44,10 @@ def test_a_small_part_runs_on_the_cpu(tmp_path):
     assert table == done.stdout.rstrip("\n") + "\n" and all(row["what"] in table for row in found)
 
 
-def part(tool, monkeypatch, text, limit):
-    """A stand-in for the script: what `watched` starts."""
-    script = tool.ROOT / "tools" / "verify_gpu.py"
-    popen = subprocess.Popen
-    assert Path(tool.__file__) == script
-    monkeypatch.setattr(
-        tool.subprocess, "Popen", lambda command, **given: popen([command[0], "-c", text, command[-1]], **given)
-    )
-    return limit
+def started(tool, monkeypatch, text):
+    """What `watched` starts in place of the script; its argument is the folder."""
+    real = subprocess.Popen
+    monkeypatch.setattr(tool.subprocess, "Popen", lambda c, **given: real([c[0], "-c", text, c[-1]], **given))
 
 
 @pytest.mark.parametrize(
@@ -65,10 +60,8 @@ def part(tool, monkeypatch, text, limit):
 )
 def test_a_part_that_hangs_or_dies_is_a_row_and_loses_no_other(text, limit, note, tool, tmp_path, monkeypatch):
     row = json.dumps({"part": "pocket", "what": "CPU in float32", "ok": True, "seconds": 1.5})
-    first = (
-        f"import pathlib, sys; f = pathlib.Path(sys.argv[1]) / 'rows.jsonl'; f.write_text({row!r} + chr(10) + '{{');"
-    )
-    part(tool, monkeypatch, first.replace("{{", "{") + text, limit)
+    half = f"import pathlib, sys; (pathlib.Path(sys.argv[1]) / 'rows.jsonl').write_text({row + chr(10) + '{'!r}); "
+    started(tool, monkeypatch, half + text)
     tool.watched("pocket", limit, "cpu", tmp_path)
     whole, ended = rows(tmp_path)
     assert whole["ok"] and whole["seconds"] == 1.5
@@ -88,7 +81,7 @@ def test_what_fails_within_a_part_is_a_row(tool):
 
 def test_without_time_nothing_is_started_for_long(tool, tmp_path, monkeypatch, capsys):
     """Every part has its row, and the exit code says that it failed."""
-    part(tool, monkeypatch, "import time; time.sleep(60)", 0)
+    started(tool, monkeypatch, "import time; time.sleep(60)")
     assert tool.main(["--out", str(tmp_path), "--device", "cpu", "--minutes", "0"]) == 1
     assert [row["part"] for row in rows(tmp_path)] == list(tool.PARTS)
     assert all(not row["ok"] for row in rows(tmp_path)) and "stopped after 0 s" in capsys.readouterr().out
@@ -100,7 +93,7 @@ def test_limits_leave_room_for_the_start_of_each_part(tool):
 
 @pytest.mark.parametrize("name", ["AltDiffusion-m18", "SDXL", "FLUX.1"])
 def test_full_shapes_are_the_published_ones(name, tool, tmp_path):
-    """Parameters as counted without weights; published: m18 0.56 + 0.87 G, SDXL 0.12 + 0.69 + 2.57, FLUX 0.12 + 4.76 + 11.9."""
+    """Parameters in billions, as their authors give them."""
     wanted = {
         "AltDiffusion-m18": {"text_encoder": 0.56, "unet": 0.87, "vae": 0.08},
         "SDXL": {"text_encoder": 0.12, "text_encoder_2": 0.69, "unet": 2.57, "vae": 0.08},

@@ -190,9 +190,9 @@ def _verdict(model: Any, neurons: Any, bench: Any) -> Verdict:
 
 
 def _compared(device: str, dtype: str, neurons: Any, bench: Any, wanted: list[Verdict]) -> str:
-    found = _verdict(interp.load("pocket", device=device, dtype=dtype), neurons, bench)
     if not wanted:
-        raise interp.InterpError(f"the CPU gave no verdict to compare with; found {found}")
+        raise interp.InterpError("the CPU gave no verdict to compare with; see its row")
+    found = _verdict(interp.load("pocket", device=device, dtype=dtype), neurons, bench)
     pairs = [(a, b) for arm in found.answers for a, b in zip(found.answers[arm], wanted[0].answers[arm], strict=True)]
     same = 100 * sum(a == b for a, b in pairs) / len(pairs)
     if same < SAME or not found.holds:
@@ -451,16 +451,20 @@ def watched(name: str, limit: float, device: str, out: Path) -> None:
     if late or child.returncode:
         said = (out / f"{name}.log").read_text(errors="replace").strip().splitlines() or ["nothing said"]
         note = f"stopped after {limit:.0f} s" if late else f"ended with {child.returncode}: {said[-1][:300]}"
-        with rows.open("a") as file:
-            file.write(json.dumps(asdict(Row(name, "the part as a whole", False, note=note))) + "\n")
+        ended = json.dumps(asdict(Row(name, "the part as a whole", False, note=note))) + "\n"
+        rows.write_text("".join([*_whole(rows), ended]))
     write(out)
+
+
+def _whole(path: Path) -> list[str]:
+    """The lines of a file that were written to their end: a part that is killed may leave half of one."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if line.endswith("\n")]
 
 
 def write(out: Path) -> list[Row]:
     """The tables of the rows so far."""
-    path = out / "rows.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    rows = [Row(**json.loads(line)) for line in lines if line.endswith("\n")]  # a killed part may have left half a line
+    rows = [Row(**json.loads(line)) for line in _whole(out / "rows.jsonl")]
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     record = {"device": name, "versions": store.versions(), "rows": [asdict(r) for r in rows]}
     store.atomic_write_json(out / "table.json", record)

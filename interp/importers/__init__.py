@@ -10,6 +10,7 @@ from typing import Any
 from interp.errors import InterpError
 from interp.importers.drafts import Draft, LeftOut, Log, Options, Report, options
 from interp.importers.finish import finish
+from interp.store import check_new
 
 SOURCES = (
     "cube",
@@ -44,6 +45,7 @@ def run(source: str, path: str | Path, out: str | Path, **given: Any) -> Report:
     if source not in SOURCES:
         raise InterpError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
     chosen = options(given)
+    check_new(Path(out))
     if not Path(path).exists():
         raise InterpError(f"{path} does not exist; give the file or folder of the source {source}")
     module = import_module(f"interp.importers.{source}")

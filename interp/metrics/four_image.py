@@ -70,9 +70,15 @@ def write_questions(path: Path, questions: Sequence[Question]) -> None:
     """The questions as JSONL, without their answers: id, target, and the paths of the four pictures in order.
 
     A path may tell its culture: show people the pictures, not the paths.
+
+    Raises:
+        InterpError: a file is there that holds something else.
     """
     rows = ({"item": q.id, "target": q.target, "images": [s.image for s in q.samples]} for q in questions)
-    atomic_write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+    text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
+    if path.exists() and not (path.is_file() and path.read_bytes() == text.encode()):
+        raise InterpError(f"{path} exists and holds other things than these questions; name another file")
+    atomic_write_text(path, text)
 
 
 def choose(

@@ -7,7 +7,6 @@ Of the tower the text side alone is read, so that open_clip itself is not needed
 Unicode in prompts; that would move their spans and is not done.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from interp import store
+from interp import store, tensors
 from interp.errors import InterpError
 from interp.models import folder as files
 from interp.models.base import Conditioning, States, Tokens
@@ -131,22 +130,19 @@ def _xlmr() -> Any:
 
 def _tower(root: Path) -> Path:
     """The text side of the tower as a folder of safetensors, made once in the cache."""
-    from safetensors.torch import save_file
-
     weights = root / TOWER / "open_clip_pytorch_model.bin"
     if not weights.is_file():
         raise InterpError(f"{root / TOWER} has no {weights.name}; give the tower's folder as published")
-    place = store.cache_dir() / "converted" / f"{store.sha256_file(weights)[:32]}-text"
-    if not place.exists():
-        tensors = {k.removeprefix(PREFIX): v for k, v in files.unpickle(weights).items() if k.startswith(PREFIX)}
-        if not tensors:
+
+    def fill(folder: Path) -> None:
+        state = {k.removeprefix(PREFIX): v for k, v in files.unpickle(weights).items() if k.startswith(PREFIX)}
+        if not state:
             raise InterpError(f"{weights} holds no {PREFIX}*; it is not an open_clip model with an XLM-R text tower")
-        config = json.loads((root / CONFIG / "config.json").read_text()) | {"architectures": ["XLMRobertaModel"]}
-        with store.atomic_folder(place) as part:
-            (part / ENCODER).mkdir(parents=True)
-            (part / ENCODER / "config.json").write_text(json.dumps(config))
-            save_file({k: v.contiguous() for k, v in tensors.items()}, part / ENCODER / "model.safetensors")
-    return place
+        config = files.read_json(root / CONFIG / "config.json") | {"architectures": ["XLMRobertaModel"]}
+        store.atomic_write_json(folder / ENCODER / "config.json", config)
+        tensors.write(folder / ENCODER / "model.safetensors", state)
+
+    return store.cached_folder(store.cache_dir() / "converted" / f"{store.sha256_file(weights)[:32]}-text", fill)
 
 
 def _adapter(path: Path) -> PeaAdapter:

@@ -246,7 +246,8 @@ def place(request: Request, preferred: torch.dtype = torch.float16) -> places.Pl
     weights = {p.name: p.parameters for p in parts}
     small = sum(weights.values()) < SMALL
     known = all(p.kind in sizes.KNOWN for p in parts)
-    precision = preferred if torch.cuda.is_available() and request.device != "cpu" else torch.float32
+    usual = preferred if places.resolve_device(request.device).type == "cuda" else torch.float32
+    precision = places.named_dtype(request.dtype) or usual
     chosen = places.choose(
         weights,
         device=request.device,

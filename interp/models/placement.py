@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -90,7 +91,7 @@ def choose(
         InterpError: a device that is not there, a dtype or an offload that is not known, an offload without a GPU;
             weights that do not fit.
     """
-    where, kept = resolve_device(device, free), _dtype(dtype)
+    where, kept = resolve_device(device, free), named_dtype(dtype)
     if offload is not None and offload not in OFFLOADS:
         raise InterpError(f"offload {offload!r} is not known; known are {', '.join(OFFLOADS)}")
     if where.type == "cuda":
@@ -148,7 +149,12 @@ def _too_large(
     )
 
 
-def _dtype(named: str | torch.dtype | None) -> torch.dtype | None:
+def named_dtype(named: str | torch.dtype | None) -> torch.dtype | None:
+    """The precision of a name; None for none.
+
+    Raises:
+        InterpError: it is not known.
+    """
     if named is None or named in DTYPES.values():
         return cast(torch.dtype | None, named)
     if named not in DTYPES:
@@ -193,7 +199,10 @@ def _free(device: str, free: Mapping[str, int] | None) -> int:
     if free is not None and kind in free:
         return free[kind]
     if kind == "cuda":
-        return torch.cuda.mem_get_info(torch.device(device))[0]
+        place = torch.device(device)
+        # what torch holds of freed tensors is free, too
+        spare = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
+        return torch.cuda.mem_get_info(place)[0] + spare
     return _main_memory()
 
 
@@ -214,9 +223,19 @@ def apply(pipeline: Any, placement: Placement) -> None:
     """
     if placement.offload == "model":
         pipeline.enable_model_cpu_offload(device=placement.device)
+        pipeline.maybe_free_model_hooks = partial(_rest, pipeline)
     elif placement.offload == "sequential":
         pipeline.enable_sequential_cpu_offload(device=placement.device)
     else:
         pipeline.to(placement.device)
     if placement.vae_slicing:
         pipeline.vae.enable_slicing()
+
+
+def _rest(pipeline: Any) -> None:
+    """Every part back to main memory after a picture; diffusers would also hook them anew.
+
+    A text encoder that is hooked anew no longer gives its output to a trace: edits would work until the first picture.
+    """
+    for hook in pipeline._all_hooks:
+        hook.offload()

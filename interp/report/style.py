@@ -46,6 +46,8 @@ STYLE: Final[dict[Any, Any]] = {
     "grid.color": HAIR,
     "grid.linewidth": 0.6,
     "text.color": INK,
+    # a benchmark's label may hold a dollar sign
+    "text.parse_math": False,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,

@@ -17,6 +17,7 @@ from interp.store.folders import atomic_folder as atomic_folder
 from interp.store.folders import cache_dir as cache_dir
 from interp.store.folders import cached_folder as cached_folder
 from interp.store.folders import check_name as check_name
+from interp.store.folders import check_new as check_new
 from interp.store.folders import check_out as check_out
 from interp.store.folders import check_replaceable as check_replaceable
 from interp.store.folders import locked as locked

@@ -105,6 +105,17 @@ def check_out(path: Path) -> None:
         raise InterpError(f"{path}: {there} cannot be written; name another folder, or mind its permissions")
 
 
+def check_new(path: Path) -> None:
+    """Refuse a place that is taken or could not be written, before anything is computed for it.
+
+    Raises:
+        InterpError: as `check_out`, or something is there.
+    """
+    if os.path.lexists(path):
+        raise InterpError(f"{path} exists; remove it or name another")
+    check_out(path)
+
+
 def check_replaceable(path: Path, owned: Owned) -> None:
     """Refuse to replace what we did not write.
 
@@ -186,8 +197,8 @@ def atomic_folder(
     """
     path = path.resolve() if path.is_symlink() else path
     _recover(path)
-    if existing == "refuse" and os.path.lexists(path):
-        raise InterpError(f"{path} exists; remove it or name another folder")
+    if existing == "refuse":
+        check_new(path)
     if existing == "replace" and owned is not None:
         check_replaceable(path, owned)
     check_out(path)

@@ -1,7 +1,7 @@
 """A run's own folder: refused before anything is computed, held while it runs, and never somebody else's."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from interp.errors import InterpError
@@ -46,7 +46,7 @@ def run_folder(out: Path, begun: Manifest) -> Iterator[Path]:
         InterpError: as `check_run_folder`, or another run writes there.
     """
     check_run_folder(out, begun.stage)
-    new = not out.exists()
+    made = [p for p in (out, *out.parents) if not p.exists()]
     with locked(out):
         check_run_folder(out, begun.stage)
         empty = not any(out.iterdir())
@@ -57,7 +57,8 @@ def run_folder(out: Path, begun: Manifest) -> Iterator[Path]:
         except BaseException:
             if empty and {p.name for p in out.iterdir()} <= {MANIFEST}:
                 (out / MANIFEST).unlink(missing_ok=True)
-                if new:
-                    out.rmdir()
+                with suppress(OSError):  # another run has put something there
+                    for folder in made:
+                        folder.rmdir()
             raise
         write_manifest(out, begun.finished())

@@ -124,6 +124,10 @@ def _ranked(at: Axes, neurons: Neurons, culture: str) -> None:
     at.set_title(f"{culture}: K = {k}{filtered}", fontsize=9)
 
 
+RAISED = str.maketrans("-0123456789.−", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·⁻")
+"""Exponents, without a formula's dollar signs."""
+
+
 @styled
 def density(histogram: Density, dead_fraction: float) -> Figure:
     """How many latents of the dictionary fire how often."""
@@ -131,7 +135,7 @@ def density(histogram: Density, dead_fraction: float) -> Figure:
     at = figure.subplots()
     at.stairs(histogram.counts, histogram.edges, fill=True, color=tint(BLUE))
     at.set_xlabel("share of tokens on which a latent fires")
-    at.xaxis.set_major_formatter(lambda value, _: f"$10^{{{value:g}}}$")
+    at.xaxis.set_major_formatter(lambda value, _: "10" + f"{value:g}".translate(RAISED))
     at.set_ylabel("latents")
     at.set_title(f"Firing rate of the latents that fire; {100 * dead_fraction:.1f} % never do")
     at.grid(axis="y", color=HAIR)
