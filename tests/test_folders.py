@@ -247,10 +247,13 @@ class TestPlaces:
                 (folder / "f").write_text("x")
         assert len(list(tmp_path.iterdir())) == 3
 
-    def test_a_place_that_cannot_be_written(self, tmp_path: Path, monkeypatch):
-        monkeypatch.setattr(os, "access", lambda path, mode: False)
-        with pytest.raises(InterpError, match="cannot be written"):
-            store.check_out(tmp_path / "new")
+    def test_a_place_that_cannot_be_written(self):
+        with pytest.raises(InterpError, match="/proc cannot be written"):
+            store.check_out(Path("/proc/none/new"))
+
+    def test_looking_leaves_nothing(self, tmp_path: Path):
+        store.check_out(tmp_path / "a" / "b")
+        assert not any(tmp_path.iterdir())
 
     def test_a_full_disk_leaves_the_old_and_nothing_else(self, tmp_path: Path):
         """By the limit on the size of files, which stops a write as a full disk does."""

@@ -101,8 +101,13 @@ def check_out(path: Path) -> None:
     there = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
     if not there.is_dir():
         raise InterpError(f"{path}: {there} is no folder; name another")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InterpError(f"{path}: {there} cannot be written; name another folder, or mind its permissions")
+    probe = partial(there / "probe")
+    try:
+        # permissions alone do not tell: a file system may be read-only, or take no folders at all
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise InterpError(f"{path}: {there} cannot be written ({error.strerror}); name another folder") from error
 
 
 def check_new(path: Path) -> None:
