@@ -1,6 +1,7 @@
 """Refuse numbers and texts that cannot be meant, in one line that names them."""
 
 import math
+import sys
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -50,7 +51,9 @@ def finite(name: str, value: Any) -> None:
     Raises:
         InterpError: naming it.
     """
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+    number, most = isinstance(value, Real) and not isinstance(value, bool), sys.float_info.max
+    # by comparing, for a whole number may be too large for a float
+    if not number or not -most <= value <= most:  # type: ignore[operator]
         raise InterpError(f"{name}={_shown(value)}; it must be a finite number")
 
 

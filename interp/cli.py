@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -175,8 +176,7 @@ def neurons(
     loaded, marks = _load(model), workspace.benchmark(bench)
     begun = values.manifest(_command(), "neurons", loaded, marks)
     found = discovery.find_neurons(loaded, saes.load(sae_folder), marks)
-    neuron.save(found, out)
-    values.write_manifest(out, begun.model_copy(update={"sae_digest": found.sae.digest}))
+    neuron.save(found, out, begun.model_copy(update={"sae_digest": found.sae.digest}).finished())
     typer.echo(neuron.to_table(found).to_string(index=False))
 
 
@@ -250,6 +250,9 @@ def steer(
     from interp import experiment, pictures
 
     with _run_on("steer", out, folder, model) as run:
+        # an earlier, longer run's would stand beside this one's manifest
+        for old in (p for p in out.iterdir() if re.fullmatch(r"\d{2,}-(baseline|steered)\.png", p.name)):
+            old.unlink()
         done = experiment.steer(run.neurons, culture, prompt, strength, model=run.model)
         for name, drawn in (("baseline", done.baseline), ("steered", done.steered)):
             for number, picture in enumerate(drawn):
@@ -500,12 +503,18 @@ def _command() -> str:
     return shlex.join(["interp", *sys.argv[1:]])
 
 
+def _out_of_memory(error: Exception) -> bool:
+    """Of the GPU, of the main memory, or of torch's own allocator there."""
+    own = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return own or "not enough memory" in str(error) or "can't allocate memory" in str(error)
+
+
 def _told(error: Exception) -> str:
     """An error in one line."""
     if isinstance(error, OSError) and not isinstance(error, InterpError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}"
-    if type(error).__name__ == "OutOfMemoryError":
+    if _out_of_memory(error):
         return f"{one_line(error)}; try a smaller --image-size, --dtype bfloat16 or --offload model"
     return error.format_message() if isinstance(error, TyperException) else str(error)  # type: ignore[attr-defined]
 
@@ -519,8 +528,8 @@ def main() -> None:
         code = app([*sys.argv[1:], *["--help"] * alone], standalone_mode=False)
     except typer.Abort:
         raise SystemExit(130) from None
-    except (InterpError, TyperException, OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError":
+    except (InterpError, TyperException, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _out_of_memory(error):
             raise
         line = " ".join(_told(error).split())
         typer.echo(f"interp: {line.encode('utf-8', 'backslashreplace').decode()}", err=True)

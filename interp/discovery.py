@@ -167,11 +167,15 @@ def train_saes(
     """SAEs at any sites of one encoder, from one pass over the prompts; `per_culture` limits the samples."""
     refuse_test(split)
     chosen = bench if per_culture is None else bench.subset(split, per_culture, 0)
+    how = settings or sae.SaeSettings()
+    widest = how.d_sae or 4 * max(model.spec(site.encoder).d_model for site in sites)
+    if how.k > widest:
+        raise InterpError(f"asked for k={how.k} of {widest} latents; give a smaller k or a larger d_sae")
     texts = list(dict.fromkeys(_texts(chosen, split)))
     found = capture.features(model, [Prompt(t, "") for t in texts], sites, "real", progress)
     return sae.train(
         found.values,
-        settings or sae.SaeSettings(),
+        how,
         folder or store.cache_dir() / "saes" / f"{Path(model.name).name}-{model.encoder_digest[:8]}",
         encoder_digest=model.encoder_digest,
         model_name=model.name,

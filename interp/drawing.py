@@ -78,13 +78,15 @@ def draw(
         conditioning = generation.encode(model, texts(samples, prompts), plans, progress=progress)
         for number in range(pictures):
             for rows in capture.batches(len(samples), model.images_at_once, f"{out.name} {number}", progress):
-                todo = [i for i in rows if f"{samples[i].id}/{number}" not in journal]
+                places = {i: folder.place(out, samples[i].id, number if pictures > 1 else None) for i in rows}
+                keys = {i: f"{samples[i].id}/{number}" for i in rows}
+                todo = [i for i in rows if keys[i] not in journal or not places[i].is_file()]
                 if todo:
                     seeds = [seed_of(samples[i].id, seed + number) for i in todo]
                     drawn = generation.render(model, conditioning.rows(todo), seeds, steps, guidance)
                     for i, picture in zip(todo, drawn, strict=True):
                         folder.write(out, samples[i].id, picture, number if pictures > 1 else None)
-                    journal.record_all({f"{samples[i].id}/{number}": True for i in todo})
+                    journal.record_all({keys[i]: True for i in todo if keys[i] not in journal})
     return out
 
 

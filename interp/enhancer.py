@@ -125,7 +125,7 @@ def _resolved(ref: EnhancerRef, device: torch.device) -> EnhancerNet:
 
 
 def check_model(ref: EnhancerRef, encoder_digest: str) -> None:
-    """Refuse an enhancer on a model that it was not trained for.
+    """Refuse an enhancer on a model with other text encoders than those it was trained beside.
 
     Raises:
         InterpError: the digests differ.

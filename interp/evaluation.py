@@ -69,6 +69,8 @@ def measure(
     Raises:
         InterpError: a picture that is no sample's, an unknown metric, or as a metric raises.
     """
+    if real is not None and not isinstance(real, Measured):
+        raise InterpError(f"real= is a {type(real).__name__}; give what measuring the reference pictures gave")
     chosen = [_knowing(metric, real) for metric in registry.metrics(metrics, bench, device)]
     shelf = _shelf(images, bench, split)
     name = system or (

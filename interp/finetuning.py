@@ -76,6 +76,9 @@ class EnhancerSettings:
         for name in ("width", "steps", "batch", "checkpoint"):
             bounds.whole(name, getattr(self, name), 1)
         bounds.positive("rate", self.rate)
+        bounds.finite("weight_decay", self.weight_decay)
+        if self.weight_decay < 0:
+            raise InterpError(f"weight_decay={self.weight_decay}; give 0 or more")
         bounds.seed(self.seed)
 
 
@@ -116,7 +119,7 @@ def train_enhancer(
     if site not in ("resid", "z"):
         raise InterpError(f"site {site!r} cannot be edited; an enhancer sits on resid or z")
     samples = bench.samples("train")
-    known = {"settings": asdict(chosen), "site": str(at), "model": model.model_digest, "benchmark": bench.digest}
+    known = {"settings": asdict(chosen), "site": str(at), "model": model.identity, "benchmark": bench.digest}
     name = store.sha256_bytes(repr(sorted(known.items())).encode())[:12]
     folder = folder or store.cache_dir() / "enhancers" / name
     _check_folder(folder)
@@ -168,10 +171,15 @@ def another_layer(chosen: int, reach: int, seed: int) -> int:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else than a training of ours."""
+    """Refuse a folder that holds something else than a training of ours, of which a checkpoint or a result is proof."""
     store.check_out(folder)
-    if folder.is_dir() and (other := store.strangers(folder, _OURS)):
+    if not folder.is_dir():
+        return
+    ours = (folder / STATE).is_file() or (folder / enhancer.CONFIG).is_file()
+    if other := store.strangers(folder, _OURS if ours else ()):
         raise InterpError(f"{folder} holds {other[0]}, which is no part of an enhancer; name another folder")
+    if (folder / enhancer.CONFIG).is_file():
+        enhancer.read(folder)
 
 
 class _Run:
@@ -350,6 +358,7 @@ class _Run:
             config=self.known,
             seeds={"training": self.settings.seed},
             model_digest=self.model.model_digest,
+            encoder_digest=self.model.encoder_digest,
             benchmark_digest=self.bench.digest,
             device=str(self.model.device),
         )
@@ -377,7 +386,8 @@ untouched.
 
 Trained on the noun-only prompts of the train split of {code(bench)} towards {towards}: {how.steps:,} steps of
 {how.batch}, AdamW at {how.rate:g}, loss {code(how.loss)}, seed {how.seed}. Mean loss of the
-last tenth: {np.mean(last):.4g}. It fits this model alone (digest {(manifest.model_digest or "")[:12]}).
+last tenth: {np.mean(last):.4g}. It fits models with this text encoder alone (digest
+{(manifest.encoder_digest or "")[:12]}).
 
     step = interp.Enhance("<this folder>")
     interp.enhance(model, bench, step)  # measured on the test split

@@ -7,7 +7,7 @@ precision, and gives back that device and precision. Not for the denoiser. Noteb
 """
 
 import json
-import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -34,8 +34,9 @@ Where = Literal["real", "content", "special"]
 
 
 def _number(name: str, value: float) -> None:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise InterpError(f"{name} must be a finite number, got {value!r}")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not abs(value) <= sys.float_info.max:
+        raise InterpError(f"{name} must be a finite number, got {value!r:.40}")
 
 
 def _choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -226,6 +227,8 @@ class Plan(_Composable):
         """An intervention, a plan or nothing, as a plan."""
         if plan is None:
             return Plan()
+        if not isinstance(plan, (Plan, *KINDS.values())):
+            raise InterpError(f"a plan is made of {', '.join(k.__name__ for k in KINDS.values())}; got {plan!r:.60}")
         return plan if isinstance(plan, Plan) else Plan((plan,))
 
     def __iter__(self) -> Iterator[Intervention]:

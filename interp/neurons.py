@@ -163,6 +163,9 @@ class Rule:
         bounds.whole("max_k", self.max_k, 1)
         if self.tau is not None:
             bounds.positive("tau", self.tau)
+        for name, known in (("contrast", ("ratio", "difference")), ("filter", ("after", "before"))):
+            if getattr(self, name) not in known:
+                raise InterpError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
 
 
 def select(
@@ -295,8 +298,13 @@ def _rows(neurons: Neurons, i: int, culture: str) -> list[tuple[Any, ...]]:
     ]  # fmt: skip
 
 
-def save(neurons: Neurons, path: str | Path) -> Path:
+def save(neurons: Neurons, path: str | Path, manifest: store.Manifest | None = None) -> Path:
     """Write a folder with neurons.json and neurons.safetensors (the tables), whole or not at all; an old one goes.
+
+    Args:
+        neurons: from `find_neurons`.
+        path: the folder.
+        manifest: of the run that found them, written beside them.
 
     Raises:
         InterpError: the folder holds something else than earlier neurons.
@@ -307,6 +315,8 @@ def save(neurons: Neurons, path: str | Path) -> Path:
     with store.atomic_folder(Path(path), "replace", OWNED) as folder:
         store.atomic_write_bytes(folder / _ARRAYS, tables)
         store.write_sealed(folder / _RECORD, {"kind": OWNED.kind, "tables": store.sha256_bytes(tables), **record})
+        if manifest is not None:
+            store.write_manifest(folder, manifest)
     return Path(path)
 
 
@@ -352,8 +362,10 @@ class _Record(BaseModel):
             raise ValueError(f"{len(self.cultures)} cultures, {len(self.languages)} languages; one of each is needed")
         if set(self.sets) != set(self.cultures):
             raise ValueError("the sets are not those of the cultures")
-        for chosen in self.sets.values():
+        for culture, chosen in self.sets.items():
             check_set(chosen)
+            if chosen.sae != self.sae or chosen.label != culture:
+                raise ValueError(f"the set of {culture!r} is labelled {chosen.label!r}, or is of another SAE")
         TypeAdapter(Recorded).validate_python(self.settings)
         return self
 
@@ -394,8 +406,10 @@ def _read_tables(data: bytes, record: _Record, path: Path, todo: str) -> dict[st
     except (SafetensorError, ValueError, TypeError, LookupError) as error:
         raise InterpError(f"{path}: damaged ({store.one_line(error)}); {todo}") from error
     shape = (len(record.cultures), record.sae.d_sae)
-    if tables.keys() != {*_TABLES} or any(t.shape != shape or t.dtype.kind != "f" for t in tables.values()):
+    if tables.keys() != {*_TABLES} or any(t.shape != shape or t.dtype != np.float32 for t in tables.values()):
         raise InterpError(f"{path}: does not hold {', '.join(_TABLES)} of {shape[0]} × {shape[1]} numbers; {todo}")
     if bad := [name for name, table in tables.items() if not np.isfinite(table).all()]:
         raise InterpError(f"{path}: {bad[0]} holds what are no finite numbers; {todo}")
+    if any(table.min(initial=0) < 0 for table in tables.values()) or tables["frequency"].max(initial=0) > 1:
+        raise InterpError(f"{path}: holds a negative number, or a frequency above 1; {todo}")
     return tables

@@ -90,6 +90,14 @@ class SaeSettings:
             bounds.whole("an SAE with d_sae", self.d_sae, 1)
         bounds.positive("an SAE with lr", self.lr)
         bounds.seed(self.seed, "an SAE with seed")
+        for name in ("weight_decay", "aux_coefficient", "held_out"):
+            bounds.finite(f"an SAE with {name}", getattr(self, name))
+        if min(self.weight_decay, self.aux_coefficient) < 0:
+            raise InterpError("asked for an SAE with a negative weight_decay or aux_coefficient; give 0 or more")
+        if self.normalise not in ("none", "standard"):
+            raise InterpError(f"asked for an SAE with normalise={self.normalise!r}; known: none, standard")
+        if self.d_sae is not None and self.k > self.d_sae:
+            raise InterpError(f"asked for k={self.k} of {self.d_sae} latents; give a smaller k or a larger d_sae")
         if not 0 < self.held_out < 1:
             raise InterpError(f"asked for held_out={self.held_out}; it must be between 0 and 1, exclusive")
 
@@ -589,7 +597,7 @@ def _check_activations(activations: Mapping[Site, Float[Tensor, "token d_in"]], 
 
 def _split(groups: Int[Tensor, " token"], settings: SaeSettings) -> tuple[Int[Tensor, " train"], Int[Tensor, " held"]]:
     """Rows to train on and rows of the held-out groups."""
-    names, member = groups.unique(return_inverse=True)
+    names, member = groups.cpu().unique(return_inverse=True)
     count = max(1, round(settings.held_out * len(names)))
     if count >= len(names):
         raise InterpError(f"asked to hold out {count} of {len(names)} prompts; capture more prompts")
@@ -669,8 +677,8 @@ def _remove(checkpoint: Path) -> None:
 def _fingerprint(
     activations: Mapping[Site, Float[Tensor, "token d_in"]], groups: Tensor | None, settings: SaeSettings
 ) -> str:
-    """Name of a run: its settings, sites, groups and a sample of the features."""
-    sample = {str(site): x[:: max(1, len(x) // 256)].float().cpu().numpy() for site, x in activations.items()}
+    """Name of a run: its settings, sites, groups and features."""
+    sample = {str(site): x.float().cpu().numpy() for site, x in activations.items()}
     if groups is not None:
         sample["groups"] = groups.cpu().numpy()
     shapes = {str(site): list(x.shape) for site, x in activations.items()}

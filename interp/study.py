@@ -188,7 +188,8 @@ class Study:
     @property
     def kept(self) -> Path:
         """Where this study keeps the SAEs that it trains."""
-        return store.cache_dir() / "saes" / f"{self.model.encoder_digest[:12]}-{self.sizes.sae_steps}"
+        decide = [self.bench.digest, self.seed, self.sizes.sae_steps, self.sizes.sae_samples, self.model.identity]
+        return store.cache_dir() / "saes" / f"{self.model.encoder_digest[:12]}-{store.sha256_record(decide)[:12]}"
 
     def train(self, sites: Sequence[Site]) -> dict[Site, sae.LoadedSae]:
         """SAEs at several sites, smaller runs than those that ship, from one pass."""

@@ -44,7 +44,8 @@ def load(folder: Path) -> Any:
     Raises:
         InterpError: there is none, or it is damaged.
     """
-    store.read_manifest(folder)
+    if store.read_manifest(folder).wall_seconds is None:
+        raise InterpError(f"{folder}: its run has not ended, so its value may be an earlier one's; run the stage again")
     path, todo = folder / FILE, "restore it or run the stage again"
     record = store.read_sealed(path, todo)
     try:
@@ -101,7 +102,31 @@ def _decode(value: Any) -> Any:
     if kind not in KINDS:
         raise InterpError(f"a value of unknown type {kind[:40]!r}; known: {', '.join(KINDS)}")
     fields = {k: _decode(v) for k, v in value.items() if k != "type"}
-    return store.checked(KINDS[kind], fields, f"a value of type {kind}", "it does not fit")
+    made = store.checked(KINDS[kind], fields, f"a value of type {kind}", "it does not fit")
+    if problem := _misfit(made):
+        raise InterpError(f"a value of type {kind}: {problem}")
+    return made
+
+
+def _misfit(value: Any) -> str | None:
+    """What does not fit together in a record; None if nothing."""
+    if isinstance(value, Interval):
+        sound = value.n >= 0 and value.unscored >= 0 and not value.low > value.high
+        return None if sound else f"bounds {value.low} and {value.high}, of {value.n} samples"
+    lengths: set[int] = set()
+    if isinstance(value, LayerScores):
+        curves = (value.delta_ca, value.ci, value.neighbour_p, *value.variants.values(), *value.causal.values())
+        lengths = {len(curve) for curve in curves}
+        if not 0 <= value.peak < len(value.delta_ca) or value.ci.shape[1:] != (2,):
+            return f"a peak at {value.peak} of {len(value.delta_ca)} layers, or bounds that are no pairs"
+    elif isinstance(value, Arm):
+        lengths = {len(value.culture_hit), len(value.noun_hit), *map(len, value.scores.values())}
+    elif isinstance(value, Effect):
+        lengths = {len(value.cultures), len(value.sample_ids), *(len(a.culture_hit) for a in value.arms.values())}
+    elif isinstance(value, Measured):
+        parts = (value.seeds, value.cultures, value.clusters, *value.scores.values(), *value.answers.values())
+        lengths = {len(value.samples), *map(len, parts)}
+    return f"lists of {sorted(lengths)} entries, where all have as many" if len(lengths) > 1 else None
 
 
 def _items(value: dict[str, Any]) -> list[Any]:
@@ -138,8 +163,11 @@ def _decode_array(value: dict[str, Any]) -> np.ndarray:
     if min(shape, default=1) < 0 or math.prod(shape) != len(values):
         raise InterpError(f"an array of shape {shape} with {len(values)} values")
     plain = [_decode(v) for v in values]
+    texts = [len(v) for v in plain if isinstance(v, str)]
+    # numpy gives every text the room of the longest
+    if texts and max(texts) * len(texts) > 16 * (sum(texts) + 1024):
+        raise InterpError(f"an array of texts of which one has {max(texts):,} characters, far more than the others")
     try:
-        # a text's own length decides its room, never the file
         return np.array(plain, dtype=str if "U" in dtype else dtype).reshape(shape)
     except (ValueError, TypeError, OverflowError) as error:
         raise InterpError(f"an array of {dtype} that holds other things ({store.one_line(error)})") from error

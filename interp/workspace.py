@@ -5,10 +5,11 @@ the detection split, strength is tuned on the train split, effects are measured 
 """
 
 import weakref
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from interp import benchmarks, enhancer, loading, published_files, sae, store
+from interp import benchmarks, bounds, enhancer, loading, published_files, sae, store
 from interp import neurons as neuron
 from interp.benchmarks import Benchmark
 from interp.enhancer import EnhancerRef
@@ -49,19 +50,33 @@ def load(
     Raises:
         InterpError: nothing of that name, a broken or missing part, no memory for it, or a check failed.
     """
+    bounds.texts("model", [name])
+    store.check_name(Path(name))
+    if size is not None:
+        bounds.whole("size", size, 1, 2**15)
     model = loading.load(name, device, dtype, offload, size)
     _loaded[model.identity] = model
     return model
 
 
-@cache
-def _benchmark(source: str) -> Benchmark:
+@lru_cache(maxsize=8)
+def _benchmark(source: str, state: tuple[Any, ...]) -> Benchmark:
+    """Kept as long as the card and the table are as they were."""
     return benchmarks.load(source)
+
+
+def _state(source: Path) -> tuple[Any, ...]:
+    """What tells that a benchmark's folder was changed, or is another one since the working folder is."""
+    if not source.is_dir():
+        return ()
+    files = sorted([source / benchmarks.CARD, *source.glob("samples.*")])
+    return (str(source.resolve()), *((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()))
 
 
 def benchmark(source: str | Path = "pocket") -> Benchmark:
     """Load a benchmark: `pocket`, or a folder in CultureBench format."""
-    return _benchmark(str(source))
+    store.check_name(Path(source))
+    return _benchmark(str(source), _state(Path(source)))
 
 
 def model_of(neurons: Neurons, model: Adapter | None) -> Adapter:
@@ -99,6 +114,8 @@ def _of_session(neurons: Neurons) -> Adapter:
 
 
 def bench_of(neurons: Neurons, bench: Benchmark | None) -> Benchmark:
+    if bench is None and "benchmark" not in neurons.settings:
+        raise InterpError("these neurons do not say which benchmark they were found on; pass it as bench=")
     found = bench or benchmark(str(neurons.settings["benchmark"]))
     if found.digest != neurons.benchmark_digest:
         raise InterpError(
@@ -140,6 +157,9 @@ def load_sae(
         InterpError: there is none, or a published one does not fit its checksums or golden vectors.
     """
     folder, shipped = Path(source), SHIPPED / str(source)
+    store.check_name(folder)
+    if layer is not None:
+        bounds.whole("layer", layer, 0)
     known = folder.exists() or shipped.exists()
     if _published(folder) or (not known and HUB_ID.fullmatch(str(source))):
         return published_files.load_sae(source, layer, site, encoder, revision)
@@ -170,6 +190,7 @@ def load_neurons(source: str | Path, revision: str | None = None) -> Neurons:
         InterpError: there are none, they are damaged, or published ones do not fit their checksums.
     """
     folder = Path(source)
+    store.check_name(folder)
     if folder.is_dir() and not _published(folder):
         return neuron.load(folder)
     return published_files.load_neurons(source, revision)
@@ -187,6 +208,7 @@ def load_enhancer(source: str | Path, revision: str | None = None) -> EnhancerRe
         InterpError: there is none, or a published one does not fit its checksums or golden vectors.
     """
     folder = Path(source)
+    store.check_name(folder)
     if folder.is_dir() and not _published(folder):
         return enhancer.read(folder)
     shipped = {} if folder.exists() else shipped_enhancers(str(source))

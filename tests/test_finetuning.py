@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,6 +173,42 @@ def test_a_killed_run_goes_on_to_the_same_result(tiny_model, small_bench, traine
     assert same == back, "a finished run is read, not repeated"
 
 
+def test_a_kill_at_any_write_goes_on_to_the_same_result(tiny_model, small_bench, tmp_path, monkeypatch):
+    """Stopped at each file that appears in its place: two files that had to fit each other did not, once."""
+    settings = replace(FAST, steps=2, checkpoint=1)
+    given = {"settings": settings, "progress": False}
+    whole, move, seen = tmp_path / "whole", Path.replace, []
+    monkeypatch.setattr(Path, "replace", lambda self, to: seen.append(Path(to).name) or move(self, to))
+    wanted = train_enhancer(tiny_model, small_bench, 1, folder=whole, **given)
+    assert seen.count(finetuning.STATE) == 2 and seen[-1] == enhancer.CONFIG
+    for point in range(len(seen)):
+        left = [point]
+
+        def stopping(self, to, left=left):
+            left[0] -= 1
+            if left[0] == -1:
+                raise KeyboardInterrupt
+            return move(self, to)
+
+        folder = tmp_path / f"cut{point}"
+        monkeypatch.setattr(Path, "replace", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train_enhancer(tiny_model, small_bench, 1, folder=folder, **given)
+        monkeypatch.setattr(Path, "replace", move)
+        assert train_enhancer(tiny_model, small_bench, 1, folder=folder, **given).digest == wanted.digest, point
+        assert {p.name for p in folder.iterdir()} == {p.name for p in whole.iterdir()}
+
+
+def test_a_strangers_folder_is_not_trained_into(tiny_model, small_bench, tmp_path):
+    for name in ("thesis.tex", "README.md", "losses.json", "manifest.json"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text("years")
+        with pytest.raises(InterpError, match=f"holds {name}, which is no part of an enhancer"):
+            train_enhancer(tiny_model, small_bench, 1, settings=FAST, folder=folder, progress=False)
+        assert [p.name for p in folder.iterdir()] == [name] and (folder / name).read_text() == "years"
+
+
 def test_it_is_an_intervention_like_any_other(tiny_model, tiny_m9, tiny_neurons, trained):
     enhance = Enhance(trained.path)
     assert enhance == Enhance(trained) and repr(enhance) == "Enhance(one)"
@@ -219,7 +256,7 @@ def test_an_enhancer_and_its_controls_are_trained_alike(tiny_model, small_bench,
 
 def test_bad_input_is_named(tiny_model, small_bench, trained, tmp_path):
     given = {"settings": FAST, "folder": tmp_path / "x", "progress": False}
-    with pytest.raises(InterpError, match="batch must be at least 1"):
+    with pytest.raises(InterpError, match="batch=0; it must be a whole number at least 1"):
         EnhancerSettings(batch=0)
     with pytest.raises(InterpError, match="layer 99"):
         train_enhancer(tiny_model, small_bench, 99, **given)

@@ -1,14 +1,15 @@
 """A fixed part of the campaign of flipped bits; `make torture` runs all of it (INTERP_TORTURE=1)."""
 
+import json
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torture.flips import Case, flip
+from torture.flips import Case, Tally, flip
 
 from interp import benchmarks, enhancer, neurons, pictures, published_files, publishing, sae, store, tensors, values
 from interp.enhancer import EnhancerNet
@@ -19,8 +20,22 @@ from interp.types import Arm, Effect, Interval, Site
 FULL = bool(os.environ.get("INTERP_TORTURE"))
 FLIPS = 400 if FULL else 40
 """Of every file."""
+TALLIES: dict[str, Tally] = {}
+"""Of this run, by kind of file; written to the file that INTERP_TORTURE names, if it names one."""
 SITE = Site(1)
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _written_down():
+    yield
+    out = os.environ.get("INTERP_TORTURE", "")
+    if out.endswith(".json"):
+        kinds = ("flips", "refused", "equal", "silent", "tracebacks")
+        total = {kind: sum(getattr(t, kind) for t in TALLIES.values()) for kind in kinds}
+        Path(out).write_text(
+            json.dumps({"total": total, "files": {n: asdict(t) for n, t in TALLIES.items()}}, indent=1)
+        )
 
 
 def equal(a, b) -> bool:
@@ -117,7 +132,7 @@ def test_no_flip_is_silent_or_a_traceback(written, name):
     # what takes long to read is flipped less often outside the campaign
     slow = name in ("benchmark.json", "samples.parquet") or "published" in name
     count = FLIPS // 4 if slow and not FULL else FLIPS
-    tally = flip(written[name], count, seed=sum(map(ord, name)))
+    tally = TALLIES[name] = flip(written[name], count, seed=sum(map(ord, name)))
     assert tally.flips == min(count, 8 * written[name].path.stat().st_size)
     assert (tally.silent, tally.tracebacks) == (0, 0), tally
     assert tally.refused + tally.equal == tally.flips
@@ -127,7 +142,7 @@ def test_no_flip_is_silent_or_a_traceback(written, name):
 def test_every_flip_in_the_cache_is_found(written, name):
     """What was unpacked or converted is held against its sums at every use."""
     found = written[name]
-    tally = flip(Case(name, found.path, found.read, lambda changed: changed != ["nothing"]), 8 * FLIPS, seed=1)
+    tally = TALLIES[name] = flip(Case(name, found.path, found.read, lambda d: d != ["nothing"]), 8 * FLIPS, seed=1)
     assert tally.silent == tally.tracebacks == 0, tally
 
 
@@ -143,7 +158,7 @@ def test_a_journal_is_never_read_as_another(tmp_path):
     def same(found):
         return found[1] == len(found[0]) and all(equal(units[key], value) for key, value in found[0].items())
 
-    tally = flip(Case("journal", path, read, same), 8 * FLIPS, seed=2)
+    tally = TALLIES["journal"] = flip(Case("journal", path, read, same), 8 * FLIPS, seed=2)
     assert tally.silent == tally.tracebacks == 0, tally
 
 
@@ -151,7 +166,7 @@ def test_a_picture_is_never_read_as_another(tmp_path):
     path = tmp_path / "a.png"
     pictures.write(path, np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8))
     found = case("picture", path, lambda: np.asarray(pictures.read(path)))
-    tally = flip(found, 8 * FLIPS, seed=3)
+    tally = TALLIES["picture"] = flip(found, 8 * FLIPS, seed=3)
     assert tally.silent == tally.tracebacks == 0, tally
 
 

@@ -43,6 +43,7 @@ class TestReplacing:
             ({"box.json": '{"kind": "box"}'}, "box.json"),
             ({"box.json": "sealed", "notes/a.txt": "mine"}, "notes"),
             ({"lid.bin": "somebody's"}, "lid.bin"),
+            ({"SHA256SUMS": "0" * 64 + "  a"}, "SHA256SUMS"),
         ],
     )
     def test_anything_else_is_refused_and_kept(self, tmp_path: Path, files: dict[str, str], said: str):
@@ -70,6 +71,14 @@ class TestReplacing:
         with pytest.raises(InterpError, match=r"holds thesis\.tex"):
             late()
         assert (tmp_path / "b" / "thesis.tex").read_text() == "years"
+
+    def test_the_working_folder_is_refused_before_anything_is_lost(self, tmp_path: Path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(InterpError, match="is the working folder"):
+            box(Path("."), "x")
+        (tmp_path / "sub").mkdir()
+        box(Path("sub"), "x")
+        assert store.read_sealed(tmp_path / "sub" / "box.json", "")["text"] == "x"
 
     def test_a_link_is_followed(self, tmp_path: Path):
         box(tmp_path / "real", "one")
@@ -213,8 +222,8 @@ class TestCachedFolder:
         for harm in (
             lambda: weights.write_bytes(bytes(range(199)) + b"\0"),
             weights.unlink,
-            lambda: (place / "more").write_text("x"),
             (place / store.SUMS).unlink,
+            lambda: (place / store.SUMS).write_text((place / store.SUMS).read_text().replace("weights", "xeights")),
         ):
             times = os.stat(weights)
             harm()
@@ -223,6 +232,16 @@ class TestCachedFolder:
             with pytest.warns(InterpWarning, match="is made again"):
                 store.cached_folder(tmp_path / "m", self.fill)
             assert weights.read_bytes() == bytes(range(200)) and store.changed(place) == []
+
+    def test_what_somebody_put_there_is_kept(self, tmp_path: Path, monkeypatch):
+        monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
+        place = store.cached_folder(tmp_path / "m", self.fill)
+        (place / "notes.txt").write_text("mine")
+        assert store.cached_folder(tmp_path / "m", self.fill) == place
+        (place / "deep" / "weights").write_bytes(b"damaged")
+        with pytest.raises(InterpError, match=r"notes\.txt is not of interp; move that away"):
+            store.cached_folder(tmp_path / "m", self.fill)
+        assert (place / "notes.txt").read_text() == "mine"
 
 
 class TestPlaces:
@@ -287,7 +306,8 @@ class TestRunFolder:
             (out / "value.json").write_text("x")
         assert store.read_manifest(out).wall_seconds is not None
         with store.run_folder(out, store.new_manifest("interp ablate again", stage="ablate")):
-            pass
+            # the old manifest may not stand beside new results of a run that is killed
+            assert store.read_manifest(out).command == "interp ablate again"
         assert store.read_manifest(out).command == "interp ablate again"
         assert (out / "value.json").read_text() == "x"
 

@@ -329,6 +329,11 @@ def test_only_an_earlier_publication_is_replaced(saes, tmp_path):
     (tmp_path / "sums" / "disk.iso").write_text("big")
     with pytest.raises(InterpError, match="nothing was replaced"):
         publishing.publish(saes[0], REPO, "MIT", True, tmp_path / "sums")
+    # true sums are no proof: every data set comes with them
+    (tmp_path / "sums" / "SHA256SUMS").write_text(store.sha256_bytes(b"big") + "  disk.iso\n")
+    with pytest.raises(InterpError, match=r"SHA256SUMS is not of an earlier publication|disk\.iso is not of"):
+        publishing.publish(saes[0], REPO, "MIT", True, tmp_path / "sums")
+    assert (tmp_path / "sums" / "disk.iso").read_text() == "big"
 
 
 def test_no_path_of_this_machine_is_published(written, tmp_path):

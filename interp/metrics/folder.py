@@ -35,8 +35,12 @@ def write(folder: Path, sample: str, picture: Picture, number: int | None = None
     """
     if problem := id_problem(sample):
         raise InterpError(f"no picture can be named after sample {shown(sample)}: its id {problem}")
-    name = f"{sample}.png" if number is None else f"{sample}-{number}.png"
-    pictures.write(folder / name, picture, folder)
+    pictures.write(place(folder, sample, number), picture, folder)
+
+
+def place(folder: Path, sample: str, number: int | None = None) -> Path:
+    """Where `write` puts a picture."""
+    return folder / (f"{sample}.png" if number is None else f"{sample}-{number}.png")
 
 
 def check_numbers(drawn: Collection[str], ids: Collection[str], count: int) -> None:

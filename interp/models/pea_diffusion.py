@@ -142,7 +142,8 @@ def _tower(root: Path) -> Path:
         store.atomic_write_json(folder / ENCODER / "config.json", config)
         tensors.write(folder / ENCODER / "model.safetensors", state)
 
-    return store.cached_folder(store.cache_dir() / "converted" / f"{store.sha256_file(weights)[:32]}-text", fill)
+    known = store.sha256_record([store.sha256_file(weights), store.sha256_file(root / CONFIG / "config.json")])
+    return store.cached_folder(store.cache_dir() / "converted" / f"{known[:32]}-text", fill)
 
 
 def _adapter(path: Path) -> PeaAdapter:

@@ -166,6 +166,13 @@ class DiffusersAdapter(Adapter):
         placed = conditioning.to(self.device)
         return self.draw(self.arguments(placed), seeds, steps, guidance, size, progress)
 
+    def _called(self, **arguments: Any) -> Any:
+        """The pipeline, whose refusals of a size or a setting are one line."""
+        try:
+            return self.pipeline(**arguments)
+        except ValueError as error:
+            raise InterpError(f"{self.name}: {store.one_line(error)}") from error
+
     def draw(
         self,
         arguments: Mapping[str, Any],
@@ -178,7 +185,7 @@ class DiffusersAdapter(Adapter):
         """Pictures by the pipeline, from its own arguments: embeddings, or `prompt` for the library's own way."""
         side = size or self.size or self.own_size
         self.pipeline.set_progress_bar_config(disable=not progress)
-        pictures = self.pipeline(
+        pictures = self._called(
             **arguments,
             **self.always,
             latents=self.noise(seeds, side),

@@ -30,10 +30,10 @@ from interp.published_files.manifest import (
     Published,
     Where,
 )
-from interp.published_files.verifying import verify
+from interp.published_files.verifying import read_root, verify
 
 __all__ = [
     "CANDIDATES", "CARD", "FORMAT", "GOLDEN", "INPUTS", "NEURONS", "ROOT", "SEED", "SUMS", "TOLERANCE", "VERSION",
     "Kind", "Part", "Published", "Where", "compare", "fetch", "find", "golden_enhancer", "golden_sae", "load_enhancer",
-    "load_neurons", "load_sae", "moved", "verify",
+    "load_neurons", "load_sae", "moved", "read_root", "verify",
 ]  # fmt: skip

@@ -103,12 +103,21 @@ def _check_request(repo: str, licence: str) -> None:
         raise InterpError(f"licence {licence!r} is no SPDX identifier; give one such as Apache-2.0, MIT or CC-BY-4.0")
 
 
+def _is_publication(folder: Path) -> bool:
+    """Whether a folder holds a manifest of ours; sums alone are everybody's."""
+    try:
+        files.read_root(folder)
+    except InterpError:
+        return False
+    return True
+
+
 def _check_target(target: Path) -> None:
     """Only an empty folder or an earlier publication is replaced, every file of it as it was published."""
     store.check_out(target)
     if not target.is_dir() or not (there := store.strangers(target, ())):
         return
-    if other := store.changed(target) if (target / SUMS).is_file() else there:
+    if other := store.changed(target) if _is_publication(target) else there:
         raise InterpError(
             f"{target}: {other[0]} is not of an earlier publication, or was changed since; nothing was replaced: name "
             "another folder, or remove it yourself"

@@ -44,8 +44,8 @@ def sha256_record(record: Any) -> str:
 
 
 def folder_sums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a folder by its path inside, `SHA256SUMS` itself left out."""
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+    """SHA-256 of every file of a folder by its path inside, its own `SHA256SUMS` left out."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p != folder / SUMS)
     # hashing releases the interpreter's lock
     with ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(lambda name: sha256_file(folder / name), names), strict=True))

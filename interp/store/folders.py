@@ -18,9 +18,9 @@ from typing import Literal
 import platformdirs
 
 from interp.errors import InterpError, InterpWarning
-from interp.store.digests import SUMS, changed, folder_sums, sums_text
+from interp.store.digests import SUMS, changed, folder_sums, read_sums, sha256_file, sums_text
 from interp.store.reading import read_sealed
-from interp.store.writing import LONGEST, atomic_write_text, hold, partial
+from interp.store.writing import LONGEST, atomic_write_text, cut, hold, partial
 
 _PARTIAL = re.compile(r"\..*\.[0-9a-f]{12}\.(partial|aside)", re.DOTALL)
 _YOUNG = 2.0
@@ -128,6 +128,8 @@ def check_replaceable(path: Path, owned: Owned) -> None:
         InterpError: as `check_out`, or the folder holds something else than `owned` says.
     """
     check_out(path)
+    if path.is_dir() and path.resolve() == Path.cwd():
+        raise InterpError(f"{path}: is the working folder, which cannot be replaced; name another")
     if path.is_dir() and (stranger := owned.stranger(path)):
         raise InterpError(
             f"{path} holds {stranger}, which is not a part of earlier {owned.what}; nothing was replaced: name another "
@@ -171,7 +173,7 @@ def sweep(folder: Path, name: str | None = None) -> None:
         return
     for path in folder.iterdir():
         meant = path.name.rsplit(".", 2)[0].removeprefix(".")
-        if (name is None or meant == name) and path.name.endswith(".partial") and orphan(path):
+        if (name is None or meant == cut(name)) and path.name.endswith(".partial") and orphan(path):
             _remove(path)
 
 
@@ -200,7 +202,7 @@ def atomic_folder(
     Raises:
         InterpError: if `path` exists and is to be refused, or holds something that we did not write.
     """
-    path = path.resolve() if path.is_symlink() else path
+    path = path.resolve() if path.is_symlink() else path.absolute()
     _recover(path)
     if existing == "refuse":
         check_new(path)
@@ -261,7 +263,7 @@ def _replaced_in_two_steps(place: Path, path: Path) -> None:
     aside = partial(path).with_suffix(".aside")
     path.rename(aside)
     place.rename(path)
-    shutil.rmtree(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _recover(path: Path) -> None:
@@ -269,7 +271,7 @@ def _recover(path: Path) -> None:
     if not path.parent.is_dir():
         return
     for aside in path.parent.iterdir():
-        if aside.name.startswith(f".{path.name}.") and _PARTIAL.fullmatch(aside.name) and aside.suffix == ".aside":
+        if aside.name.startswith(f".{cut(path.name)}.") and _PARTIAL.fullmatch(aside.name) and aside.suffix == ".aside":
             if path.exists():
                 shutil.rmtree(aside, ignore_errors=True)
             else:
@@ -295,15 +297,28 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         yield
         return
     check_out(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
+    handle = _locked_handle(folder, wait)
     try:
-        _lock(handle, folder, wait)
         _held.add(mine)
         sweep(folder)
         yield
     finally:
         _held.discard(mine)
+        os.close(handle)
+
+
+def _locked_handle(folder: Path, wait: bool) -> int:
+    """The open folder, locked; again where another run removed it between the two."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            _lock(handle, folder, wait)
+        except InterpError:
+            os.close(handle)
+            raise
+        if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):
+            return handle
         os.close(handle)
 
 
@@ -325,6 +340,27 @@ def _lock(handle: int, folder: Path, wait: bool) -> None:
 # ------------------------------------------------------------------------------------------------------ the cache's own
 
 
+def _damage(path: Path) -> list[str]:
+    """Files of a cached folder that are not as they were written; what somebody put beside them is none of it.
+
+    Raises:
+        InterpError: there is damage, and there are such files, which making the folder again would remove.
+    """
+    found = changed(path)
+    if found in ([], [SUMS]):
+        return found
+    listed = read_sums(path / SUMS, "remove the folder, and it is made again")
+    damaged, known = [n for n in found if n in listed], set(listed.values())
+    # a file of ours whose name is damaged in the list is no stranger
+    others = [n for n in found if n not in listed and sha256_file(path / n) not in known]
+    if damaged and others:
+        raise InterpError(
+            f"{path}: {damaged[0]} is not as it was written, and {others[0]} is not of interp; move that away, and the "
+            "folder is made again"
+        )
+    return damaged
+
+
 def cached_folder(path: Path, fill: Callable[[Path], None]) -> Path:
     """A folder of the cache, filled on first use and checked at every other.
 
@@ -335,10 +371,10 @@ def cached_folder(path: Path, fill: Callable[[Path], None]) -> Path:
         path: where it is.
         fill: writes its files into an empty folder.
     """
-    if path.is_dir() and not changed(path):
+    if path.is_dir() and not _damage(path):
         return path
     with locked(cache_dir() / "locks" / path.name, wait=True):
-        damaged = changed(path) if path.is_dir() else []
+        damaged = _damage(path) if path.is_dir() else []
         if path.is_dir() and not damaged:
             return path
         if damaged:

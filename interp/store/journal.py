@@ -1,6 +1,5 @@
 """The finished units of a long stage, one line each, so that a run that was killed goes on from there."""
 
-import fcntl
 import json
 import os
 import warnings
@@ -11,6 +10,7 @@ from typing import Any, BinaryIO
 
 from interp.errors import InterpError, InterpWarning
 from interp.store.digests import sha256_record
+from interp.store.writing import hold
 
 _DIGITS = 16
 """Of a line's digest."""
@@ -59,7 +59,7 @@ class Journal:
     def _open(self) -> Iterator[BinaryIO]:
         """The file, held against other processes, at its beginning."""
         with self.path.open("a+b", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            hold(file.fileno())
             file.seek(0)
             yield file  # type: ignore[misc]
 

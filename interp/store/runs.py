@@ -51,8 +51,7 @@ def run_folder(out: Path, begun: Manifest) -> Iterator[Path]:
         check_run_folder(out, begun.stage)
         empty = not any(out.iterdir())
         try:
-            if empty:
-                write_manifest(out, begun)
+            write_manifest(out, begun)
             yield out
         except BaseException:
             if empty and {p.name for p in out.iterdir()} <= {MANIFEST}:

@@ -18,9 +18,12 @@ LONGEST = 255
 
 def partial(path: Path) -> Path:
     """A name beside `path` that no other process uses. Unlike a file of `tempfile` it gets the user's umask."""
-    ending = f".{secrets.token_hex(6)}.partial"
-    stem = os.fsencode(path.name)[: LONGEST - len(ending) - 1]
-    return path.with_name("." + os.fsdecode(stem) + ending)
+    return path.with_name(f".{cut(path.name)}.{secrets.token_hex(6)}.partial")
+
+
+def cut(name: str) -> str:
+    """As much of a name as fits into that of its partial."""
+    return os.fsdecode(os.fsencode(name)[: LONGEST - len(".") - len(".0123456789ab.partial")])
 
 
 @contextmanager
