@@ -1,6 +1,5 @@
 """Refuse numbers and texts that cannot be meant, in one line that names them."""
 
-import math
 import sys
 from collections.abc import Iterable
 from numbers import Integral, Real

@@ -225,12 +225,12 @@ def write_data_card(folder: str | Path) -> Path:
 
 def _mark(text: str) -> str:
     """The last line of a card, which tells whether it is as it was written."""
-    return f"\n<!-- written by interp bench card, sha256 {sha256_bytes(text.encode())} -->\n"
+    return f"\n[//]: # (written by interp bench card, sha256 {sha256_bytes(text.encode())})\n"
 
 
 def _is_ours(path: Path) -> bool:
     found = path.read_text(encoding="utf-8", errors="replace")
-    text = found[: found.rfind("\n<!-- written by")]
+    text = found[: found.rfind("\n[//]: # (written by")]
     return found == text + _mark(text)
 
 

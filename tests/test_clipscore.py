@@ -515,4 +515,5 @@ def test_towers_on_a_gpu_compute_there_and_give_main_memory(tower, clip, publish
             scores = ClipScore(there).measure(shown, [sample(0), sample(1)]).values
             assert there.images(shown).device.type == there.texts(said).device.type == "cpu"
         assert there.digest == here.digest
-        assert np.array_equal(scores, ClipScore(here).measure(shown, [sample(0), sample(1)]).values)
+        # threads share the sums of a matrix product otherwise, so the last bit may differ
+        np.testing.assert_allclose(scores, ClipScore(here).measure(shown, [sample(0), sample(1)]).values, atol=1e-6)

@@ -222,3 +222,15 @@ def test_a_data_card_shows_what_a_benchmark_says_as_text(folder):
     assert sum(t.type == "heading_open" for t in tokens(body)) == 9
     norwegian = yaml.safe_load(f"- {curation.quoted('no')}")
     assert norwegian == ["no"]
+
+
+def test_a_readme_of_somebody_else_is_kept(folder):
+    """The card replaces its own earlier text, and neither a README of the user's nor an edited card."""
+    path = curation.write_data_card(folder)
+    assert curation.write_data_card(folder) == path
+    card = path.read_text(encoding="utf-8")
+    for text in ("# My benchmark\n", card + "A note.\n", "x" + card):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InterpError, match=r"README\.md is no data card of ours, or was edited"):
+            curation.write_data_card(folder)
+        assert path.read_text(encoding="utf-8") == text

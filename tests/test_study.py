@@ -88,7 +88,7 @@ def paper_folder(quick, tmp_path_factory):
 def test_every_exhibit_writes_its_files(paper_folder):
     kinds = {p.suffix for p in paper_folder.iterdir()}
     assert kinds == {".html", ".json", ".csv", ".png", ".pdf"}
-    assert {p.stem for p in paper_folder.glob("*.json")} == set(reproduction.MAKERS)
+    assert {p.stem for p in paper_folder.glob("*.json")} == {*reproduction.MAKERS, "manifest"}
     for name in reproduction.MAKERS:
         made = {p.suffix for p in paper_folder.glob(f"{name}*") if p.stem.split("-")[0] == name}
         assert made >= ({".csv"} if name.startswith("table") else {".png", ".pdf"}), name
