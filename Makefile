@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 REPORT := reports/run
+CAMPAIGNS := tests/test_flips.py tests/test_fuzz.py tests/test_folders.py tests/test_device.py tests/test_judges_remote.py
 TORTURE := $(or $(TMPDIR),/tmp)/interp-torture
 
 .PHONY: report test lint torture notebooks clean
@@ -11,7 +12,7 @@ report: $(READY)  # the whole method on the pocket model
 	@echo "The report: $(CURDIR)/$(REPORT)/report.html"
 
 test: lint  # what has to pass before a change lands
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -20,7 +21,7 @@ lint: $(READY)
 	$(BIN)/pyright -p pyproject.toml
 
 torture: $(READY)  # the long campaigns, of which `make test` runs a fixed part: flipped bits, fuzzed input, killed reports
-	INTERP_TORTURE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile tests/test_flips.py tests/test_fuzz.py tests/test_folders.py
+	INTERP_TORTURE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile $(CAMPAIGNS)
 	$(BIN)/python tests/torture/kill_report.py --size quick --kills 10 --work $(TORTURE)
 
 notebooks: $(READY)  # build and run every .ipynb from its percent script

@@ -16,6 +16,18 @@ hypothesis.settings.register_profile("interp", hypothesis.settings(), deadline=N
 hypothesis.settings.load_profile("interp")
 
 
+FIRST = (
+    "test_study", "test_half_precision", "test_device", "test_contract", "test_judges_remote", "test_notebooks",
+    "test_experiment", "test_finetuning", "test_cli", "test_capture", "test_families_parity",
+)  # fmt: skip
+"""Files that take longest: begun first, so that no worker is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: n for n, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(FIRST)))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """A tiny AltDiffusion m18 of the real classes."""

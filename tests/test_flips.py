@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from campaign import FULL
 from torture.flips import Case, Tally, flip
 
 from interp import benchmarks, enhancer, neurons, pictures, published_files, publishing, sae, store, tensors, values
@@ -17,8 +18,7 @@ from interp.report.results import Results
 from interp.store import Journal
 from interp.types import Arm, Effect, Interval, Site
 
-FULL = bool(os.environ.get("INTERP_TORTURE"))
-FLIPS = 400 if FULL else 40
+FLIPS = 400 if FULL else 16
 """Of every file."""
 TALLIES: dict[str, Tally] = {}
 """Of this run, by kind of file; written to the file that INTERP_TORTURE names, if it names one."""

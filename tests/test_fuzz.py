@@ -6,7 +6,6 @@ Every parameter of every command is tried, as the command line itself declares t
 
 import copy
 import json
-import os
 import random
 import re
 import shutil
@@ -15,15 +14,15 @@ import warnings
 
 import pytest
 import typer
+from campaign import FULL
 
 from interp import cli, neurons, sae, store, values
 from interp.errors import InterpError, InterpWarning
 from interp.interventions import Mask, Plan, Steer
 from interp.report.results import Results
 
-FULL = bool(os.environ.get("INTERP_TORTURE"))
-CALLS = 600 if FULL else 150
-RECORDS = 400 if FULL else 60
+CALLS = 600 if FULL else 100
+RECORDS = 400 if FULL else 40
 NUMBERS = ("-1", "0", "9" * 30, "1.5", "1e999", "nan", "inf", "-inf", "x", "", "٣", "0x10", "\udcff")
 TEXTS = (
     "", " ", "no/such", "x" * 300, "x" * 5000, "\udcff", "../../..", "/proc/none/x", "/dev/null", "[" * 3000, "{}",

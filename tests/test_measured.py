@@ -251,9 +251,7 @@ def test_pictures_are_found_by_their_samples_name(tmp_path):
     write(tmp_path / "test-arab-fish-7.png", picture)
     write(tmp_path / "b/11.png", picture)
     write(tmp_path / "b/3.png", picture)
-    with pytest.raises(
-        InterpError, match=r"fish-1\.png may be of sample test-arab-fish, whose pictures have"
-    ):
+    with pytest.raises(InterpError, match=r"fish-1\.png may be of sample test-arab-fish, whose pictures have"):
         find(tmp_path, ids)
     (tmp_path / "test-arab-fish-7.png").rename(tmp_path / "test-arab-fish.png")
     found = find(tmp_path, ids)
