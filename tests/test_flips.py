@@ -102,6 +102,7 @@ def written(tmp_path_factory, tiny_sae, tiny_neurons, small_bench):
 
 
 def _net(folder):
+    enhancer._resolved.cache_clear()  # else what is in memory would be given again
     ref = enhancer.read(folder)
     return replace(ref, path=""), enhancer.resolve(ref).state_dict()
 
@@ -135,6 +136,7 @@ def test_no_flip_is_silent_or_a_traceback(written, name):
     tally = TALLIES[name] = flip(written[name], count, seed=sum(map(ord, name)))
     assert tally.flips == min(count, 8 * written[name].path.stat().st_size)
     assert (tally.silent, tally.tracebacks) == (0, 0), tally
+    assert tally.listed == 0 or name in ("benchmark.json", "samples.parquet"), tally
     assert tally.refused + tally.equal == tally.flips
 
 
