@@ -96,8 +96,6 @@ class SaeSettings:
             raise InterpError("asked for an SAE with a negative weight_decay or aux_coefficient; give 0 or more")
         if self.normalise not in ("none", "standard"):
             raise InterpError(f"asked for an SAE with normalise={self.normalise!r}; known: none, standard")
-        if self.d_sae is not None and self.k > self.d_sae:
-            raise InterpError(f"asked for k={self.k} of {self.d_sae} latents; give a smaller k or a larger d_sae")
         if not 0 < self.held_out < 1:
             raise InterpError(f"asked for held_out={self.held_out}; it must be between 0 and 1, exclusive")
 
