@@ -17,6 +17,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+WHEN = re.compile(
+    r"\d{4}-\d\d-\d\d[T ][\d:.]+\S*|[\d.,]+ s(econds)?\b"
+    r"|\b[0-9a-f]{40}\b|commit [0-9a-f]{12}|(?s:<p class=\"miss\">The checkout had.*?</p>\s*)"
+    r"|(commit|dirty|wall.seconds|started)\W[^<]*<[^>]*>[^<]*<"
+    r"|wall.seconds</th><td>[\d.]+"
+)
+"""When, how long and from which state of the checkout: what a page says of the run and not of the model."""
+
 
 def report(folder: Path, size: str, cache: Path) -> list[str]:
     """The command line of a report into a folder."""
@@ -47,7 +55,7 @@ def written(folder: Path) -> dict[str, Any]:
             found[name] = {k: v for k, v in content.items() if k not in ("manifest", "content_sha256")}
         elif path.suffix == ".html":
             text = path.read_text(encoding="utf-8")
-            found[name] = re.sub(r"\d{4}-\d\d-\d\d[T ][\d:.]+\S*|[\d.,]+ s(econds)?\b", "", text)
+            found[name] = re.sub(WHEN, "", text)
         elif name != "manifest.json":
             found[name] = path.read_bytes()
     return found
