@@ -20,6 +20,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from interp import pictures, pocket, store, tables
+from interp.bounds import shown
 from interp.errors import InterpError
 from interp.schema import (
     SPLITS,
@@ -34,7 +35,6 @@ from interp.schema import (
     digest_rows,
     read_card,
     refuse,
-    shown,
 )
 from interp.splits import check_seed, group, in_rounds, leaks, near_leaks
 from interp.splits import split as split

@@ -1,6 +1,5 @@
 """`interp <stage>`: thin commands over the public functions; bad input is one line and exit code 2."""
 
-import math
 import os
 import re
 import shlex
@@ -14,7 +13,7 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.exceptions import TyperException
 
-from interp import cli_bench, store
+from interp import bounds, cli_bench, store
 from interp.errors import InterpError
 from interp.store import one_line
 from interp.types import Codes
@@ -54,8 +53,8 @@ Sets = Annotated[int, typer.Option(min=0, max=1000, help="matched random control
 
 
 def _finite(value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise InterpError(f"{value!r} is no finite number; give one")
+    if value is not None:
+        bounds.finite("guidance", value)
     return value
 
 

@@ -7,7 +7,6 @@ precision, and gives back that device and precision. Not for the denoiser. Noteb
 """
 
 import json
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,25 +17,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp import bounds, store
 from interp import enhancer as enhancers
 from interp import sae as saes
-from interp import store
 from interp.capture import Edit
 from interp.errors import InterpError
 from interp.neurons import check_set
 from interp.types import RECORD, Codes, NeuronSet, Site
 
 WHERE = ("real", "content", "special")
-TODO = "give what Plan.to_json wrote"
+ADVICE = "give what Plan.to_json wrote"
 Features = Float[Tensor, "*batch d_model"]
 Where = Literal["real", "content", "special"]
 """Which tokens an edit touches: all real ones, the words alone, or begin and end alone. Padding is never touched."""
-
-
-def _number(name: str, value: float) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not abs(value) <= sys.float_info.max:
-        raise InterpError(f"{name} must be a finite number, got {value!r:.40}")
 
 
 def _choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -124,7 +117,7 @@ class Amplify(_OnLatents):
     kind: ClassVar[str] = "amplify"
 
     def __post_init__(self) -> None:
-        _number("strength", self.strength)
+        bounds.finite("strength", self.strength)
         _choice("tokens", self.tokens, WHERE)
         _choice("codes", self.codes, ("topk", "relu"))
 
@@ -154,7 +147,7 @@ class Steer(_OnLatents):
     kind: ClassVar[str] = "steer"
 
     def __post_init__(self) -> None:
-        _number("strength", self.strength)
+        bounds.finite("strength", self.strength)
         _choice("tokens", self.tokens, WHERE)
 
     def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
@@ -263,9 +256,9 @@ class Plan(_Composable):
         Raises:
             InterpError: it is not JSON, or a step is of an unknown kind, lacks a field, or holds what cannot be.
         """
-        items = store.parse_json(text, "plan", TODO)
+        items = store.parse_json(text, "plan", ADVICE)
         if not isinstance(items, list):
-            raise InterpError(f"plan: a {type(items).__name__}, not a list of steps; {TODO}")
+            raise InterpError(f"plan: a {type(items).__name__}, not a list of steps; {ADVICE}")
         return Plan(tuple(_read(item, f"plan, step {number}") for number, item in enumerate(items, 1)))
 
 
@@ -311,10 +304,10 @@ def _read(item: Any, where: str) -> Intervention:
     if not isinstance(kind, str) or kind not in KINDS:
         raise InterpError(f"{where}: intervention {str(kind)[:40]!r}; known: {', '.join(KINDS)}")
     if kind == Enhance.kind:
-        ref = store.checked(enhancers.EnhancerRef, fields.pop("enhancer", None), where, TODO)
+        ref = store.checked(enhancers.EnhancerRef, fields.pop("enhancer", None), where, ADVICE)
         if other := sorted(fields.keys() - {"tokens"}):
-            raise InterpError(f"{where}: unknown field {other[0]!r}; {TODO}")
+            raise InterpError(f"{where}: unknown field {other[0]!r}; {ADVICE}")
         return Enhance(ref, **fields)
-    step: Any = store.checked(KINDS[kind], fields, where, TODO)
+    step: Any = store.checked(KINDS[kind], fields, where, ADVICE)
     check_set(step.neurons)
     return step

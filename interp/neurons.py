@@ -74,11 +74,11 @@ class WfsAccumulator:
             raise InterpError(f"got codes of {codes.shape[1]} latents after codes of {len(self._sum)}; use one SAE")
         fires = codes > self.eps
         self.tokens += len(codes)
-        # on the CPU first: not every device has float64
-        plain = codes.cpu().double()
         self._fired += fires.sum(0).cpu().double()
-        self._fired_sum += (plain * fires.cpu()).sum(0)
-        self._sum += plain.sum(0)
+        # where the device has float64, only the sums leave it
+        exact = codes.cpu() if codes.device.type == "mps" else codes
+        self._fired_sum += (exact * fires.to(exact.device)).sum(0, dtype=torch.float64).cpu()
+        self._sum += exact.sum(0, dtype=torch.float64).cpu()
 
     @property
     def frequency(self) -> Float[Tensor, " d_sae"]:

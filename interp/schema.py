@@ -6,7 +6,6 @@ Not for reading tables (`tables.py`) or asking for samples (`benchmarks.py`).
 import hashlib
 import json
 import re
-import reprlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from interp.bounds import printable, shown
 from interp.errors import InterpError
 from interp.types import UNRECOGNISABLE
 
@@ -418,29 +418,6 @@ def findings_of(error: ValidationError, file: str, row: int | None) -> Iterator[
         missing = problem["type"] == "missing" or isinstance(problem["input"], dict)
         message += "" if missing else f" (found {shown(problem['input'])})"
         yield Finding(file, row, ".".join(printable(str(p)) for p in problem["loc"]), message)
-
-
-class _Repr(reprlib.Repr):
-    """Short for any value: Python itself refuses to write out whole numbers of over 4,300 digits."""
-
-    def repr_int(self, x: int, level: int) -> str:
-        return super().repr_int(x, level) if x.bit_length() <= 10_000 else f"a number of {x.bit_length():,} bits"
-
-
-_REPR = _Repr()
-_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlist, _REPR.maxtuple = 3, 200, 200, 20, 20
-
-
-def shown(value: Any, most: int = 60) -> str:
-    """A value of any size and depth, in at most so many printable characters."""
-    text = repr(value[: 2 * most]) if isinstance(value, str) else _REPR.repr(value)
-    return text[: most - 3] + "…" if len(text) > most else text
-
-
-def printable(text: str, most: int = 100) -> str:
-    """The text in one line that every terminal takes, cut to so many characters."""
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most])
-    return line + "…" * (len(text) > most)
 
 
 def _warnings(row: Row, card: Card | None) -> Iterator[tuple[str, str]]:

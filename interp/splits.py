@@ -6,28 +6,27 @@ Every order here comes from hashes of seed and names, so it does not depend on t
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Integral
 from typing import Any, TypeVar
 
+from interp import bounds
+from interp.bounds import shown
 from interp.errors import InterpError
 from interp.pictures import Looks, near_pairs
-from interp.schema import SPLITS, Finding, shown
+from interp.schema import SPLITS, Finding
 from interp.types import Sample
 
 T = TypeVar("T")
 LARGEST_SHARE = 1_000_000
-LARGEST_SEED = 2**64
+LARGEST_SEED = 2**64 - 1
 
 
 def check_seed(seed: object) -> None:
     """Refuse what is no seed of a split: it is hashed in decimals, and stands in `benchmark.json`.
 
     Raises:
-        InterpError: it is no whole number, negative, or `LARGEST_SEED` or more.
+        InterpError: it is no whole number from 0 to `LARGEST_SEED`.
     """
-    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
-    if not whole or not 0 <= int(seed) < LARGEST_SEED:  # type: ignore[call-overload]
-        raise InterpError(f"seed {shown(seed)}: a whole number from 0 to 2**64 - 1 is needed")
+    bounds.seed(seed, most=LARGEST_SEED)
 
 
 def split(

@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from interp.bounds import printable, shown
 from interp.errors import InterpError
-from interp.schema import Row, printable, shown
+from interp.schema import Row
 
 STEM = "samples"
 _NUMBERS = {"drawing": pa.int64()}

@@ -35,6 +35,15 @@ def read(path: Path, todo: str) -> dict[str, Tensor]:
     return _read(path, todo)[0]
 
 
+def read_shipped(path: Path, todo: str = "reinstall the package") -> dict[str, Tensor]:
+    """The tensors of a file whose weights are stored in half precision, in float32.
+
+    Raises:
+        InterpError: it is missing or damaged.
+    """
+    return {name: t.float() if t.is_floating_point() else t for name, t in read(path, todo).items()}
+
+
 def _read(path: Path, todo: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise InterpError(f"{path}: no such file; {todo}")

@@ -34,7 +34,7 @@ def save(value: Any, folder: Path, manifest: store.Manifest) -> Path:
     """
     store.check_run_folder(folder, manifest.stage)
     write_json(folder / FILE, value)
-    write_manifest(folder, manifest)
+    store.write_manifest(folder, manifest.finished())
     return folder
 
 
@@ -212,8 +212,3 @@ def manifest(
         known |= {"model_digest": model.model_digest, "encoder_digest": model.encoder_digest}
         known |= {"device": str(model.device), "certificate": dict(model.certificate)}
     return store.new_manifest(command, stage=stage, **known)
-
-
-def write_manifest(folder: Path, found: store.Manifest) -> None:
-    """Write a manifest with its wall time."""
-    store.write_manifest(folder, found.finished())

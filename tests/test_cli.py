@@ -69,8 +69,8 @@ def test_an_sae_of_another_model_is_refused(tiny_sae, tmp_path, monkeypatch, cap
     ("arguments", "said"),
     [
         (["steer", "Atlantis", "a house"], "Atlantis"),
-        (["steer", "Italy", "a house", "--strength", "nan"], "strength must be a finite number, got nan"),
-        (["amplify", "--strength", "nan"], "strength must be a finite number, got nan"),
+        (["steer", "Italy", "a house", "--strength", "nan"], "strength=nan: give a finite number"),
+        (["amplify", "--strength", "nan"], "strength=nan: give a finite number"),
         (["amplify", "--codes", "gelu"], "codes 'gelu'"),
         (["sweep", "--codes", "gelu"], "codes 'gelu'"),
         (["sweep", "--split", "detection"], "selected on split 'detection'"),

@@ -256,7 +256,7 @@ def test_an_enhancer_and_its_controls_are_trained_alike(tiny_model, small_bench,
 
 def test_bad_input_is_named(tiny_model, small_bench, trained, tmp_path):
     given = {"settings": FAST, "folder": tmp_path / "x", "progress": False}
-    with pytest.raises(InterpError, match="batch=0; it must be a whole number at least 1"):
+    with pytest.raises(InterpError, match="batch=0: give a whole number of at least 1"):
         EnhancerSettings(batch=0)
     with pytest.raises(InterpError, match="layer 99"):
         train_enhancer(tiny_model, small_bench, 99, **given)

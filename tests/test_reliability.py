@@ -595,7 +595,7 @@ def test_whatever_an_answer_holds_is_told_in_lines(tmp_path, change):
 
 @pytest.mark.parametrize("seed", [-1, 10**30])
 def test_questions_need_a_seed(seed):
-    with pytest.raises(InterpError, match=r"seed .*: a whole number from 0"):
+    with pytest.raises(InterpError, match=r"seed=.*: give a whole number from 0"):
         rel.four_image_task(many(), seed)
 
 

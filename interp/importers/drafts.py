@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from interp.bounds import printable, shown
 from interp.errors import InterpError
 from interp.importers.captions import Wording
-from interp.schema import Finding, printable, shown
+from interp.schema import Finding
 from interp.splits import check_seed
 
 EXAMPLES = 3

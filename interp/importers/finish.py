@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from interp import benchmarks
+from interp.bounds import shown
 from interp.errors import InterpError
 from interp.importers import pictures
 from interp.importers.captions import UnfitError, fields, tidy
@@ -13,7 +14,7 @@ from interp.importers.drafts import Draft, Log, Options, Report
 from interp.importers.groups import SHARES, Row, dealt
 from interp.importers.pictures import Shelf
 from interp.importers.places import culture_of, defaults, native_language, place_of
-from interp.schema import Card, card_of, check_rows, refuse, same_name, shown, sound_id, told_apart
+from interp.schema import Card, card_of, check_rows, refuse, same_name, sound_id, told_apart
 
 ENGLISH = "en"
 _RULE = "whole categories of each culture; categories that share a picture or a caption stay together"

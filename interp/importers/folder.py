@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from interp.bounds import shown
 from interp.errors import InterpError
 from interp.importers import tabular
 from interp.importers.captions import Given, Wording
 from interp.importers.drafts import Draft, Log, Options
 from interp.importers.tabular import Row
-from interp.schema import shown
 
 SOURCE = "a folder of pictures and captions"
 LICENCE = None

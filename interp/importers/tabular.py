@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from interp.bounds import printable, shown
 from interp.errors import InterpError
 from interp.importers.drafts import Log, Options
-from interp.schema import printable, shown
 from interp.tables import LARGEST_CELL, UNREADABLE, once, refuse_twice
 
 _BEYOND = "(cells beyond the header)"

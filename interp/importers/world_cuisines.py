@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from interp.bounds import shown
 from interp.errors import InterpError
 from interp.importers import tabular
 from interp.importers.captions import Name, Wording, tidy
 from interp.importers.drafts import Draft, Log, Options
 from interp.importers.places import culture_of, native_language
 from interp.importers.tabular import Row
-from interp.schema import shown
 
 SOURCE = "WorldCuisines (Winata et al. 2024)"
 LICENCE = "CC-BY-SA-4.0; each picture under its own licence"

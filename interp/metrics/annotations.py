@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from interp import tables
-from interp.schema import Finding, check_id, check_plain, findings_of, refuse, shown
+from interp.bounds import shown
+from interp.schema import Finding, check_id, check_plain, findings_of, refuse
 from interp.types import UNRECOGNISABLE, Sample
 
 Task = Literal["culture", "four_image"]

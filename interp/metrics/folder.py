@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from interp import pictures
+from interp.bounds import shown
 from interp.errors import InterpError
 from interp.pictures import Picture
-from interp.schema import SHOWN, id_problem, shown
+from interp.schema import SHOWN, id_problem
 
 KINDS = (".png", ".jpg", ".jpeg", ".webp")
 

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from interp import pocket
+from interp import pocket, tensors
 from interp.errors import InterpError
 from interp.metrics.base import Picture
 from interp.models.placement import resolve_device
@@ -188,8 +188,6 @@ def load_pocket_clip(folder: Path = FOLDER, device: str | torch.device | None = 
 
 @cache
 def _loaded(folder: Path, device: torch.device) -> PocketClip:
-    from safetensors.torch import load_file
-
     net = PocketClipNet().eval().requires_grad_(False)
-    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / WEIGHTS).items()})
+    net.load_state_dict(tensors.read_shipped(folder / WEIGHTS))
     return PocketClip(net.to(device), sha256_file(folder / WEIGHTS))

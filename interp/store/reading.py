@@ -7,6 +7,7 @@ found and never read as another value.
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,6 +112,10 @@ def read_sealed(path: Path, todo: str) -> dict[str, Any]:
     return unsealed(read_json(path, todo), str(path), todo)
 
 
+_adapter = lru_cache(maxsize=64)(TypeAdapter)
+"""Made once a record: that takes longer than to check one, and a value file holds hundreds."""
+
+
 def checked(kind: type[T], value: Any, what: str, todo: str) -> T:
     """A plain value as a record, by pydantic: types, names, and what the record itself refuses.
 
@@ -124,7 +129,7 @@ def checked(kind: type[T], value: Any, what: str, todo: str) -> T:
         InterpError: it does not fit; names the field.
     """
     try:
-        return TypeAdapter(kind).validate_python(value)
+        return _adapter(kind).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or kind.__name__

@@ -12,12 +12,13 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from interp import bounds
 from interp.errors import InterpError, InterpWarning
 from interp.metrics.base import Picture
 from interp.metrics.judges import remote
 from interp.metrics.judges.base import LETTERS, question
 from interp.metrics.judges.remote import Estimate, RemoteJudge
-from interp.metrics.judges.sender import Answer, Busy, check_number
+from interp.metrics.judges.sender import Answer, Busy
 from interp.metrics.judges.words import Secret, told
 
 GOOGLE = "https://generativelanguage.googleapis.com"
@@ -97,7 +98,7 @@ class GeminiJudge(RemoteJudge):
             )
         if self.form not in get_args(Form):
             raise InterpError(f"form {self.form!r:.60}: give one of {', '.join(get_args(Form))}")
-        check_number("thinking", self.thinking, int, -1, MOST_THINKING)
+        bounds.whole("thinking", self.thinking, -1, MOST_THINKING)
 
     def _answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> Iterator[tuple[int, Answer]]:
         left = dict(enumerate(items))

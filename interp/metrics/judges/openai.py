@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from interp import bounds
 from interp.errors import InterpError
 from interp.metrics.base import Picture
 from interp.metrics.judges import remote
 from interp.metrics.judges.base import LETTERS, question
 from interp.metrics.judges.remote import Estimate, RemoteJudge
-from interp.metrics.judges.sender import Answer, Busy, check_number
+from interp.metrics.judges.sender import Answer, Busy
 from interp.metrics.judges.words import Secret, told
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class OpenAiJudge(RemoteJudge):
     """What the server calls the limit of the answer's length; newer models of OpenAI take only the second."""
 
     def _check_settings(self) -> None:
-        check_number("logprobs", self.logprobs, int, 0, MOST_LOGPROBS)
+        bounds.whole("logprobs", self.logprobs, 0, MOST_LOGPROBS)
 
     @property
     def digest(self) -> str:

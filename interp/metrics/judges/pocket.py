@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from interp import pocket
+from interp import pocket, tensors
 from interp.errors import InterpError
 from interp.metrics.base import Picture
 from interp.metrics.judges.base import Verdicts
@@ -129,11 +129,7 @@ def load_judge(folder: Path = pocket.ASSETS / "judge", device: str | torch.devic
 
 @cache
 def _loaded(folder: Path, device: torch.device) -> PocketJudge:
-    from safetensors.torch import load_file
-
     net = JudgeNet(len(pocket.cultures()) + 1, len(pocket.nouns())).eval()
-    net.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "judge.safetensors").items()}
-    )
+    net.load_state_dict(tensors.read_shipped(folder / "judge.safetensors"))
     culture, noun = PocketJudge.card(folder)["temperature"]
     return PocketJudge(net.to(device), (culture, noun), sha256_file(folder / "judge.safetensors"))

@@ -23,10 +23,11 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
+from interp import bounds
 from interp.errors import InterpError
 from interp.metrics.base import Picture
 from interp.metrics.judges.base import LETTERS, QUESTION, Verdicts, question, rotated
-from interp.metrics.judges.sender import Answer, Busy, Clock, Sender, check_number
+from interp.metrics.judges.sender import Answer, Busy, Clock, Sender
 from interp.metrics.judges.words import Secret
 from interp.store import sha256_bytes
 
@@ -197,7 +198,7 @@ def check_price(price: tuple[float, float] | None) -> None:
     if not isinstance(price, tuple) or len(price) != 2:
         raise InterpError(f"price {price!r:.60}: give (input, output) in USD a million tokens, such as (0.3, 2.5)")
     for part in price:
-        check_number("price", part, float, 0, DEAREST)
+        bounds.number("price", part, 0, DEAREST)
 
 
 def png(picture: Picture) -> bytes:

@@ -9,18 +9,19 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 
+from interp import bounds
 from interp.errors import InterpError
 
-LIMITS: Mapping[str, tuple[type, float, float]] = {
-    "a_minute": (float, 1e-3, 1e12),
-    "threads": (int, 1, 256),
-    "attempts": (int, 1, 100),
-    "timeout": (float, 1e-3, 86_400),
-    "first_wait": (float, 0, 86_400),
-    "longest_wait": (float, 0, 86_400),
-    "lost_in_a_row": (int, 1, 1_000_000),
+LIMITS: Mapping[str, tuple[Callable[..., None], float, float]] = {
+    "a_minute": (bounds.number, 1e-3, 1e12),
+    "threads": (bounds.whole, 1, 256),
+    "attempts": (bounds.whole, 1, 100),
+    "timeout": (bounds.number, 1e-3, 86_400),
+    "first_wait": (bounds.number, 0, 86_400),
+    "longest_wait": (bounds.number, 0, 86_400),
+    "lost_in_a_row": (bounds.whole, 1, 1_000_000),
 }
-"""Of the fields of a sender: kind, least, most."""
+"""Of the fields of a sender: check, least, most."""
 
 
 class Busy(Exception):
@@ -33,18 +34,6 @@ class Busy(Exception):
         """Seconds to wait that the server asked for."""
         self.again = again
         """False where another attempt would cost the same and give the same."""
-
-
-def check_number(name: str, value: object, kind: type, least: float, most: float) -> None:
-    """Refuse a setting that is no number of its kind within its bounds.
-
-    Raises:
-        InterpError: with the bounds.
-    """
-    kinds = int if kind is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-        what = "a whole number" if kind is int else "a number"
-        raise InterpError(f"{name}={value!r:.40}: give {what} from {least:g} to {most:g}")
 
 
 @dataclass(frozen=True)
@@ -94,8 +83,8 @@ class Sender:
     _lost: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name, bounds in LIMITS.items():
-            check_number(name, getattr(self, name), *bounds)
+        for name, (check, least, most) in LIMITS.items():
+            check(name, getattr(self, name), least, most)
 
     def each(self, questions: Iterable[Callable[[], Answer]]) -> Iterator[tuple[int, Answer]]:
         """The answers as they come, each with the position of its question.
