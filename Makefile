@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 REPORT := reports/run
-CAMPAIGNS := tests/test_flips.py tests/test_fuzz.py tests/test_folders.py tests/test_device.py tests/test_judges_remote.py
+CAMPAIGNS := tests/test_flips.py tests/test_fuzz.py tests/store/test_folders.py tests/test_device.py tests/metrics/judges/test_remote.py
 TORTURE := $(or $(TMPDIR),/tmp)/interp-torture
 
 .PHONY: report test lint torture notebooks clean

@@ -20,8 +20,9 @@ import torch
 from full_size import MODULES, loaded
 
 import interp
-from interp import capture, store
-from interp.models import pipeline, pocket, sizes
+from interp import store
+from interp.activations import capture
+from interp.models import diffusers_adapter, pocket, sizes
 from interp.types import Site
 
 COMPONENTS = {"text_encoder": "xlmr", "unet": "unet", "vae": "vae"}
@@ -60,8 +61,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "m18"
         write(folder)
-        request = pipeline.Request(str(folder), folder, device=given.device)
-        chosen = pipeline.place(request)
+        request = diffusers_adapter.Request(str(folder), folder, device=given.device)
+        chosen = diffusers_adapter.place(request)
         estimate, seconds = timed(lambda: sizes.estimate(folder, chosen, steps=1))
         model, load_seconds = timed(lambda: interp.load(str(folder), device=given.device))
         encoder, last = model.encoder("text_encoder"), model.spec("text_encoder").reach

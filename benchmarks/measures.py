@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from interp import benchmarks, pocket, store
-from interp.metrics.base import Picture
+from interp import store
+from interp.benchmarks import pocket, reading
+from interp.benchmarks.images import Picture
 from interp.metrics.judges.pocket import load_judge
 from interp.metrics.lpips import Lpips, LpipsNet, load_net
 from interp.metrics.registry import reference
@@ -84,7 +85,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
 
-    bench = benchmarks.load("pocket", splits=["test"])
+    bench = reading.load("pocket", splits=["test"])
     samples = list(bench.samples("test")[: asked.pictures])
     rows = {row["id"]: row for row in pocket.samples() if row["split"] == "test"}
     pictures = [composed(rows[s.id]) for s in samples]

@@ -7,13 +7,13 @@ characters.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from interp.errors import InterpError
+from interp.views import Shown
 
 Span = tuple[int, int]
 SiteKind = Literal["z", "resid", "edge"]
@@ -26,15 +26,12 @@ RECORD = {"extra": "forbid", "arbitrary_types_allowed": True}
 """How pydantic reads a record of this module from plain values: no field more, arrays as their annotation says."""
 
 
-class Shown:
-    """A value that shows itself in a notebook. The report is looked up by name, because it stands above this module."""
+_RIGHT_TO_LEFT = ("ar", "fa", "he", "ur")
 
-    def figure(self) -> Any:
-        """The figure of the report for this value, as a matplotlib Figure."""
-        return import_module("interp.report.figures").figure(self)
 
-    def _repr_html_(self) -> str:
-        return import_module("interp.report.tables").html(self)
+def direction(language: str) -> Literal["rtl", "ltr"]:
+    """Which way a language is written, as HTML names it."""
+    return "rtl" if language in _RIGHT_TO_LEFT else "ltr"
 
 
 @dataclass(frozen=True)
@@ -358,3 +355,92 @@ class Comparison(Shown):
                 told += f"  p {'< 0.001' if p < 0.001 else f'{p:.3f}'}" if moved else ""
                 lines.append(f"{one.system:>24}  {one.overall[name].estimate:.4g}{told}")
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Sweep(Shown):
+    """Dose and response."""
+
+    __pydantic_config__ = RECORD
+
+    strengths: tuple[float, ...]
+    culture_vqa: tuple[Interval, ...]
+    noun_fidelity: tuple[Interval, ...]
+    intervention: str
+    split: str
+
+    @property
+    def best(self) -> float:
+        """The strength of the highest CultureVQA; the smallest of equals."""
+        return self.strengths[int(np.argmax([i.estimate for i in self.culture_vqa]))]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a caption."""
+
+    text: str
+    activation: float
+    """The latent's code on the token that the stretch is; NaN where it is none, such as a space."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption on which a latent fires; its pieces side by side are its text."""
+
+    pieces: tuple[Piece, ...]
+    language: str
+    """ISO 639-1 code."""
+    cultures: tuple[str, ...]
+    """Whose caption it is; a bare noun may be several cultures'."""
+    kind: str
+    """`culture-style`, `noun-only` or `neutral`."""
+    english: str
+    """The same caption in English."""
+    activation: float
+    """The largest code of its tokens."""
+
+    @property
+    def text(self) -> str:
+        """The caption itself."""
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def direction(self) -> str:
+        """`rtl` or `ltr`, as HTML names it."""
+        return direction(self.language)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Positive activations of a latent, in bins of one width."""
+
+    edges: tuple[float, ...]
+    """One more than there are bins; the first is 0."""
+    counts: tuple[int, ...]
+    """Tokens in each bin; the last one holds its upper edge too."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What is known of one latent."""
+
+    index: int
+    cultures: tuple[str, ...]
+    """Whose sets hold it."""
+    fired: int
+    """Content tokens on which it fires."""
+    tokens: int
+    """Content tokens read."""
+    histogram: Histogram
+    wfs: Mapping[str, float]
+    """WFS on culture-style prompts, by culture (Eq. 6)."""
+    wfs_noun: Mapping[str, float]
+    """The same on what the noun side counts."""
+    captions: tuple[Caption, ...]
+    """On which it fires most, strongest first; no text twice."""
+
+    @property
+    def density(self) -> float:
+        """Share of content tokens on which it fires."""
+        return self.fired / self.tokens

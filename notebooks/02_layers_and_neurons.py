@@ -175,12 +175,12 @@ shipped = interp.load_sae("pocket", recipe)
 # fire on none of these tokens (of few prompts, many rare latents look dead).
 
 # %%
-from interp import capture
-from interp import sae as saes
+from interp.activations import capture
+from interp.latents import sae
 
 unseen = [side for p in bench.subset("detection", 10, seed=0).pairs("detection") for side in (p.cult, p.noun)]
 held_out = capture.features(model, unseen, [site], "real").values[site]
-figures = {name: saes.measure(one, held_out) for name, one in (("small", small), ("shipped", shipped))}
+figures = {name: sae.measure(one, held_out) for name, one in (("small", small), ("shipped", shipped))}
 pd.DataFrame(figures).loc[["explained_variance", "l0", "dead_fraction", "tokens"]]
 
 # %% [markdown]
@@ -201,7 +201,7 @@ print(f"{type(opened).__name__}, {sorted(p.name for p in Path(small.ref.path).it
 # Italy on the detection split:
 
 # %%
-from interp.neurons import frequency, magnitude, weighted_frequency
+from interp.latents.scores import frequency, magnitude, weighted_frequency
 
 italian = bench.pairs("detection", cultures=["Italy"])
 codes = {}
@@ -269,7 +269,7 @@ draw.elbow(found["the paper's (elbow, τ 0.5, after)"], ["Italy", "Japan", "Turk
 # If two cultures shared latents, masking one would hit the other. The Jaccard index of every two sets:
 
 # %%
-from interp.neurons import overlap, to_table
+from interp.latents.neurons import overlap, to_table
 from interp.report.results import Matrix
 
 shared = overlap(neurons)

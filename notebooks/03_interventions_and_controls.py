@@ -107,11 +107,11 @@ print(f"paired sign-flip p: {ablated.settings['paired_permutation_p']:.4f}")
 pd.DataFrame({arm: vars(i) for arm, i in ablated.noun_fidelity.items()}).T[["estimate", "low", "high", "n"]].round(1)
 
 # %%
-from interp.report import figures as draw
+from interp.report import figures
 from interp.report.results import Matrix
 
 changes = interp.off_target(neurons, **few | {"per_culture": 2})
-draw.off_target(Matrix.of(changes, neurons.cultures, neurons.cultures))
+figures.off_target(Matrix.of(changes, neurons.cultures, neurons.cultures))
 
 # %% [markdown]
 # The diagonal is the intended effect; what stands off it is damage done to others. (Two pictures a culture here: one
@@ -141,7 +141,7 @@ woken = {
 # last woke cultures, the effect would be due to the extra parameters and not to what was learnt.
 
 # %%
-from interp.workspace import shipped_enhancers
+from interp.hub.load import shipped_enhancers
 
 trained = {name: interp.Enhance(ref) for name, ref in shipped_enhancers("pocket").items()}
 enhancer = trained.pop("culture_layer")

@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 
 import interp
-from interp import benchmarks, curation
+from interp.benchmarks import census, reading, resplit
 
 NOUNS = 8  # nouns a culture of the benchmark made here
 PAIRS = 2  # prompt pairs a culture for the layers of the tiny model
@@ -77,7 +77,7 @@ pd.Series(rows[0]).to_frame("the first row")
 # nothing.
 
 # %%
-from interp.schema import Card, SplitRule
+from interp.benchmarks.schema import Card, SplitRule
 
 card = Card(
     name="pocket-mine",
@@ -89,7 +89,7 @@ card = Card(
     split=SplitRule(rule="none yet", shares={"train": 1}, seed=0),
 )
 source = {f"images/{s.id}.png": pocket.folder / s.image for s in samples}
-benchmarks.write(work / "raw", rows, card, lambda row, path: shutil.copyfile(source[row["image"]], path))
+reading.write(work / "raw", rows, card, lambda row, path: shutil.copyfile(source[row["image"]], path))
 sorted(p.name for p in (work / "raw").iterdir())
 
 # %% [markdown]
@@ -104,8 +104,8 @@ sorted(p.name for p in (work / "raw").iterdir())
 # validate mine`, `interp bench stats mine`.
 
 # %%
-mine = curation.resplit(work / "raw", work / "mine", shares=(2, 1, 1), seed=0)
-findings = benchmarks.validate(work / "mine")
+mine = resplit.resplit(work / "raw", work / "mine", shares=(2, 1, 1), seed=0)
+findings = reading.validate(work / "mine")
 print(mine)
 print(f"{len(findings)} findings", *findings[:3], sep="\n")
 
@@ -115,13 +115,13 @@ print(f"{len(findings)} findings", *findings[:3], sep="\n")
 # %%
 broken = [rows[0] | {"noun_only": rows[0]["noun_only"][:2]}, *rows[1:]]
 try:
-    benchmarks.write(work / "broken", broken, card, lambda row, path: None)
+    reading.write(work / "broken", broken, card, lambda row, path: None)
 except interp.InterpError as error:
     refused = error
 print(refused)
 
 # %%
-curation.census(work / "mine").figure()
+census.census(work / "mine").figure()
 
 # %% [markdown]
 # ## Two systems on it

@@ -1,6 +1,7 @@
 import beartype  # noqa: F401, I001 - before nnsight, which mounts `.save` on `object` and breaks this import
 
 import os
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
@@ -17,15 +18,17 @@ hypothesis.settings.load_profile("interp")
 
 
 FIRST = (
-    "test_study", "test_half_precision", "test_device", "test_contract", "test_judges_remote", "test_notebooks",
-    "test_experiment", "test_finetuning", "test_cli", "test_capture", "test_families_parity",
+    "experiments/test_study", "test_half_precision", "test_device", "models/test_contract",
+    "metrics/judges/test_remote", "test_notebooks", "experiments/test_run", "interventions/test_enhancer_training", "cli/test_main",
+    "activations/test_capture", "models/test_families_parity",
 )  # fmt: skip
 """Files that take longest: begun first, so that no worker is left alone with one at the end."""
 
 
 def pytest_collection_modifyitems(items):
+    tests = Path(__file__).parent
     place = {name: n for n, name in enumerate(FIRST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(FIRST)))
+    items.sort(key=lambda item: place.get(item.path.relative_to(tests).with_suffix("").as_posix(), len(FIRST)))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interp import pocket
+from interp.benchmarks import pocket
 
 HEADS = 4
 CLIP_LAYERS, CLIP_WIDTHS = (3, 4), (32, 40)
@@ -939,3 +939,16 @@ def _xlmr_config() -> dict[str, Any]:
         "use_cache": True,
         "vocab_size": len(_pieces()) + 1,
     }
+
+
+BUILDERS = {
+    "alt_diffusion_m18": lambda folder: build_alt_diffusion(folder, pre=True),
+    "alt_diffusion_m9": lambda folder: build_alt_diffusion(folder, pre=False),
+    "pea_diffusion": build_pea,
+    "sdxl": build_sdxl,
+    "sd3": build_sd3,
+    "flux": build_flux,
+    "sd1": build_sd1,
+    "pixart": build_pixart,
+}
+PREFIX = {"pea_diffusion": "pea-diffusion:"}

@@ -11,13 +11,17 @@ import pytest
 import tiny
 import torch
 from campaign import some
-from test_contract import BUILDERS, PREFIX
+from families import BUILDERS, PREFIX
 from torch import nn
 
 import interp
-from interp import InterpError, arms, capture, finetuning, generation, interventions, probe, sae, trials
+from interp import InterpError
+from interp.activations import capture, probe
+from interp.experiments import effects, setup
+from interp.interventions import edits, enhancer_training, generate
+from interp.latents import sae
 from interp.metrics import pocket_clip, registry
-from interp.metrics.judges import pocket as judges
+from interp.metrics.judges import pocket
 from interp.models import placement
 
 CULTURES = ("China", "Germany")
@@ -142,9 +146,9 @@ def pictures(number=3, side=64):
 
 
 def test_the_pocket_judge_answers_from_the_gpu(gpu):
-    there, here = judges.load_judge(device="cuda"), judges.load_judge()
+    there, here = pocket.load_judge(device="cuda"), pocket.load_judge()
     assert there.device == gpu and here.device.type == "cpu"
-    assert there is judges.load_judge(device="cuda:0") and here is judges.load_judge(device=torch.device("cpu"))
+    assert there is pocket.load_judge(device="cuda:0") and here is pocket.load_judge(device=torch.device("cpu"))
     found, wanted = there(pictures()), here(pictures())
     assert np.array_equal(found.culture_probability, wanted.culture_probability)
     assert np.array_equal(found.noun_probability, wanted.noun_probability) and there.digest == here.digest
@@ -167,10 +171,10 @@ def test_metrics_by_name_go_where_they_are_sent(few, gpu):
         assert np.array_equal(a.measure(shown, samples).values, b.measure(shown, samples).values)
     assert held(registry.metric("lpips", few)) == {"cuda"}  # what is there
     assert held(registry.judge("pocket", CULTURES, "cuda")) == {"cuda"}
-    assert held(registry.judge("pocket", CULTURES, "cpu")) == held(arms.default_judge(few, "cpu")) == {"cpu"}
+    assert held(registry.judge("pocket", CULTURES, "cpu")) == held(setup.default_judge(few, "cpu")) == {"cpu"}
 
 
-@pytest.mark.parametrize("ask", [registry.metric, lambda name, bench, device: arms.default_judge(bench, device)])
+@pytest.mark.parametrize("ask", [registry.metric, lambda name, bench, device: setup.default_judge(bench, device)])
 def test_a_device_that_is_not_there_is_named(ask, few):
     with pytest.raises(InterpError, match=r"device 'cuda:3': torch sees \d GPUs"):
         ask("lpips", few, "cuda:3")
@@ -211,12 +215,12 @@ def test_layers_sae_and_neurons_are_those_of_the_cpu(here, there, neurons, few, 
 
 
 EDITS = {
-    "mask": interventions.Mask,
-    "mean": lambda s: interventions.Mask(s, "mean"),
-    "amplify": lambda s: interventions.Amplify(s, 5),
-    "relu": lambda s: interventions.Amplify(s, 5, "relu"),
-    "steer": lambda s: interventions.Steer(s, 5, "content"),
-    "both": lambda s: interventions.Mask(s) + interventions.Steer(s, 5),
+    "mask": edits.Mask,
+    "mean": lambda s: edits.Mask(s, "mean"),
+    "amplify": lambda s: edits.Amplify(s, 5),
+    "relu": lambda s: edits.Amplify(s, 5, "relu"),
+    "steer": lambda s: edits.Steer(s, 5, "content"),
+    "both": lambda s: edits.Mask(s) + edits.Steer(s, 5),
 }
 
 
@@ -225,11 +229,11 @@ def test_edits_are_those_of_the_cpu(name, here, there, neurons, few, gpu):
     """Also of plans that differ from row to row."""
     prompts = [p.cult.text for p in few.pairs("detection", "native", ["China"])[:2]]
     plans = [EDITS[name](neurons["China"]), None]
-    found, wanted = (generation.encode(model, prompts, plans) for model in (there, here))
-    plain = generation.encode(here, prompts)
+    found, wanted = (generate.encode(model, prompts, plans) for model in (there, here))
+    plain = generate.encode(here, prompts)
     assert torch.equal(found.embeds, wanted.embeds) and not torch.equal(wanted.embeds[0], plain.embeds[0])
     assert torch.equal(wanted.embeds[1], plain.embeds[1])
-    with generation.edited(there, plans[0]) as copy:
+    with generate.edited(there, plans[0]) as copy:
         tokens = there.encoder("text_encoder").tokenise(prompts)
         with copy.trace(**there.encoder("text_encoder").inputs(tokens)):
             states = copy.output.projection_state.save()
@@ -251,10 +255,10 @@ def test_an_experiment_is_that_of_the_cpu(here, there, neurons, few, gpu):
     found = []
     for n, model in enumerate((here, there)):
         options = {"model": model, "bench": few, "per_culture": 1, "steps": 1, "progress": False}
-        stage = trials.stage_of(**options, metrics=registry.POCKET)
+        stage = effects.stage_of(**options, metrics=registry.POCKET)
         assert held(stage.judge) == {("cpu", "cuda")[n]} and all(held(m) == held(stage.judge) for m in stage.metrics)
-        given = trials.Trial(neurons, replace(stage, cache=None), 1)
-        found.append(trials.effect_of("masked", given, interventions.Mask, "cult"))
+        given = effects.Trial(neurons, replace(stage, cache=None), 1)
+        found.append(effects.effect_of("masked", given, edits.Mask, "cult"))
     for arm in ("baseline", "masked", "random"):
         a, b = found[1].arms[arm], found[0].arms[arm]
         assert a.answer == b.answer and a.scores.keys() == b.scores.keys() == {m.name for m in stage.metrics}
@@ -274,7 +278,7 @@ def test_the_enhancer_learns_there(loss, checkpointing, here, there, few, tmp_pa
     ]
     losses = [json.loads((tmp_path / str(n) / "losses.json").read_text())["mean_by_part"] for n in range(2)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    found, wanted = (generation.encode(model, ["a house"], interp.Enhance(refs[1])) for model in (there, here))
+    found, wanted = (generate.encode(model, ["a house"], interp.Enhance(refs[1])) for model in (there, here))
     assert torch.equal(found.embeds, wanted.embeds)
 
 
@@ -284,7 +288,7 @@ def test_offload(offload, folder, here, neurons, gpu):
     model = interp.load(str(folder), device="cuda", dtype="float32", offload=offload, size=64)
     assert model.device == model.encoder("text_encoder").device == gpu
     assert all(p.device.type != "cuda" for p in model.encoder("text_encoder").module.parameters())
-    edit = interventions.Mask(neurons["China"])
+    edit = edits.Mask(neurons["China"])
     found, wanted = (interp.generate(m, ["房子"], edit, steps=1, progress=False) for m in (model, here))
     assert np.array_equal(found, wanted)
 
@@ -299,7 +303,7 @@ def test_families(family, few, tmp_path, gpu):
     made = interp.train_sae(model, few, 1, "z", name, settings, tmp_path / "sae", progress=False)
     neurons = interp.find_neurons(model, made, few, interp.Rule(k=4, tau=None), progress=False)
     assert model.device == gpu
-    edit = interventions.Steer(neurons["China"], 50)
+    edit = edits.Steer(neurons["China"], 50)
     plain, moved = (interp.generate(model, ["房子"], e, steps=1, progress=False) for e in (None, edit))
     assert plain.shape == (1, 1, 32, 32, 3) and not np.array_equal(plain, moved)
 
@@ -321,11 +325,11 @@ def captions_on_the_cpu(net, said):
 
 
 MUTATIONS = {
-    "edit": (interventions.saes, "resolve", resolved_on_the_cpu),
-    "judge": (judges.PocketJudge, "__call__", judge_with_pixels_on_the_cpu),
+    "edit": (edits.saes, "resolve", resolved_on_the_cpu),
+    "judge": (pocket.PocketJudge, "__call__", judge_with_pixels_on_the_cpu),
     "tower": (pocket_clip.PocketClipNet, "read", captions_on_the_cpu),
     "score": (pocket_clip.PocketClip, "images", lambda clip, shown: clip.net.picture(torch.zeros(1, 3, 64, 64))),
-    "enhancer": (finetuning._Run, "_pixels", lambda run, sample: torch.zeros(1, 3, 64, 64)),
+    "enhancer": (enhancer_training._Run, "_pixels", lambda run, sample: torch.zeros(1, 3, 64, 64)),
 }
 
 
@@ -334,8 +338,8 @@ def test_a_mutation_is_caught(use, there, neurons, few, tmp_path, monkeypatch, g
     how = interp.EnhancerSettings(width=8, steps=1)
     samples = few.samples("test")[:1]
     uses = {
-        "edit": lambda: generation.encode(there, ["房子"], interventions.Mask(neurons["China"])),
-        "judge": lambda: judges.load_judge(device="cuda")(pictures()),
+        "edit": lambda: generate.encode(there, ["房子"], edits.Mask(neurons["China"])),
+        "judge": lambda: pocket.load_judge(device="cuda")(pictures()),
         "tower": lambda: pocket_clip.load_pocket_clip(device="cuda").texts(["кіт"]),
         "score": lambda: registry.metric("clipscore:pocket-clip", few, gpu).measure(pictures(1), samples),
         "enhancer": lambda: interp.train_enhancer(there, few, 1, settings=how, folder=tmp_path, progress=False),

@@ -12,9 +12,15 @@ import torch
 from campaign import FULL
 from torture.flips import Case, Tally, flip
 
-from interp import benchmarks, enhancer, neurons, pictures, published_files, publishing, sae, store, tensors, values
-from interp.enhancer import EnhancerNet
+from interp import store, tensors
+from interp.benchmarks import images, reading
+from interp.experiments import files
+from interp.hub import publish, published
+from interp.interventions import enhancer
+from interp.interventions.enhancer import EnhancerNet
+from interp.latents import neurons, sae
 from interp.report.results import Results
+from interp.session import session
 from interp.store import Journal
 from interp.types import Arm, Effect, Interval, Site
 
@@ -83,14 +89,14 @@ def written(tmp_path_factory, tiny_sae, tiny_neurons, small_bench):
     tensors.write_state(checkpoint, {"a": torch.randn(7, 3), "n": torch.arange(4)}, {"step": 3, "losses": [0.5, 0.25]})
     add("checkpoint", checkpoint, lambda: tensors.read_state(checkpoint, "begin again"))
     manifest = store.new_manifest("interp x", stage="x", config={"strength": 1.5}, seeds={"a": [1, 2]})
-    values.save(_effect(), root / "value", manifest)
-    add("value.json", root / "value" / "value.json", lambda: values.load(root / "value"))
+    files.save(_effect(), root / "value", manifest)
+    add("value.json", root / "value" / "value.json", lambda: files.load(root / "value"))
     add("manifest.json", root / "value" / "manifest.json", lambda: store.read_manifest(root / "value"))
     shutil.copy(ROOT / "reports" / "pocket" / "results.json", root / "results.json")
     add("results.json", root / "results.json", lambda: Results.read(root / "results.json").to_json())
-    publishing.publish(tiny_neurons, "org/name", "MIT", True, root / "published", model_name="tiny")
+    publish.publish(tiny_neurons, "org/name", "MIT", True, root / "published", model_name="tiny")
     for name in ("SHA256SUMS", "manifest.json", "README.md", "neurons/neurons.json", "layer_01/golden.safetensors"):
-        add(f"published {name}", root / "published" / name, lambda: published_files.load_neurons(root / "published"))
+        add(f"published {name}", root / "published" / name, lambda: published.load_neurons(root / "published"))
     bench = shutil.copytree(small_bench.folder, root / "bench")
     for name in ("benchmark.json", "samples.parquet"):
         add(name, bench / name, lambda: _rows(bench))
@@ -102,13 +108,13 @@ def written(tmp_path_factory, tiny_sae, tiny_neurons, small_bench):
 
 
 def _net(folder):
-    enhancer._resolved.cache_clear()  # else what is in memory would be given again
+    session.clear()  # else what is in memory would be given again
     ref = enhancer.read(folder)
     return replace(ref, path=""), enhancer.resolve(ref).state_dict()
 
 
 def _rows(folder):
-    bench = benchmarks.load(folder)
+    bench = reading.load(folder)
     return bench.card.model_dump(), bench.rows, bench.digest
 
 
@@ -166,8 +172,8 @@ def test_a_journal_is_never_read_as_another(tmp_path):
 
 def test_a_picture_is_never_read_as_another(tmp_path):
     path = tmp_path / "a.png"
-    pictures.write(path, np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8))
-    found = case("picture", path, lambda: np.asarray(pictures.read(path)))
+    images.write(path, np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8))
+    found = case("picture", path, lambda: np.asarray(images.read(path)))
     tally = TALLIES["picture"] = flip(found, 8 * FLIPS, seed=3)
     assert tally.silent == tally.tracebacks == 0, tally
 

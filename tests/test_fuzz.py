@@ -16,9 +16,12 @@ import pytest
 import typer
 from campaign import FULL
 
-from interp import cli, neurons, sae, store, values
+from interp import store
+from interp.cli import main
 from interp.errors import InterpError, InterpWarning
-from interp.interventions import Mask, Plan, Steer
+from interp.experiments import files
+from interp.interventions.edits import Mask, Plan, Steer
+from interp.latents import neurons, sae
 from interp.report.results import Results
 
 CALLS = 600 if FULL else 100
@@ -35,7 +38,7 @@ BASE = {"model": "no/such", "bench": "no/such", "out": "out"}
 
 def commands():
     """(words, parameters) of every command."""
-    top = typer.main.get_command(cli.app)
+    top = typer.main.get_command(main.app)
     for name, command in top.commands.items():
         if hasattr(command, "commands"):
             yield from (((name, inner), c.params) for inner, c in command.commands.items())
@@ -74,7 +77,7 @@ def run(arguments, capsys):
     before, sys.argv = sys.argv, ["interp", *arguments]
     try:
         with pytest.raises(SystemExit) as stop:
-            cli.main()
+            main.main()
     finally:
         sys.argv = before
     lines = capsys.readouterr().err.strip().splitlines()
@@ -149,13 +152,13 @@ def records(tmp_path_factory, tiny_neurons, tiny_sae):
     root = tmp_path_factory.mktemp("records")
     neurons.save(tiny_neurons, root / "neurons")
     layer = shutil.copytree(tiny_sae.ref.path, root / "layer_01")
-    values.save(tiny_neurons.sae.site, root / "value", store.new_manifest("x", stage="x"))
+    files.save(tiny_neurons.sae.site, root / "value", store.new_manifest("x", stage="x"))
     whole = neurons.load(root / "neurons")
     return {
         "neurons": (root / "neurons" / "neurons.json", lambda: neurons.load(root / "neurons")),
         "sae": (layer / sae.MANIFEST, lambda: sae.load(layer)),
         "manifest": (root / "value" / "manifest.json", lambda: store.read_manifest(root / "value")),
-        "value": (root / "value" / "value.json", lambda: values.load(root / "value")),
+        "value": (root / "value" / "value.json", lambda: files.load(root / "value")),
     }, Mask(whole["Japan"]) + Steer(whole["Italy"], 2.5)
 
 
@@ -226,12 +229,12 @@ def test_a_small_value_file_takes_no_room(tmp_path):
         {"type": "list"},
     ):
         store.write_manifest(tmp_path, store.new_manifest("x", stage="x").finished())
-        store.write_sealed(tmp_path / values.FILE, array)
+        store.write_sealed(tmp_path / files.FILE, array)
         if array.get("dtype") == "<U100000000":
-            assert values.load(tmp_path).nbytes < 100
+            assert files.load(tmp_path).nbytes < 100
             continue
         with pytest.raises(InterpError) as error:
-            values.load(tmp_path)
+            files.load(tmp_path)
         assert "\n" not in str(error.value)
 
 

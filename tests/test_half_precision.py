@@ -13,11 +13,14 @@ import torch
 from accelerate import cpu_offload
 
 import interp
-from interp import arms, capture, finetuning, loading, models, probe, trials
-from interp import sae as saes
-from interp.finetuning import EnhancerSettings
-from interp.interventions import Amplify, Enhance, Mask, Plan, Steer
+from interp.activations import capture, certificate, probe
+from interp.experiments import arms, controls
+from interp.interventions import enhancer_training
+from interp.interventions.edits import Amplify, Enhance, Mask, Plan, Steer
+from interp.interventions.enhancer_training import EnhancerSettings
+from interp.latents import sae as saes
 from interp.metrics.judges.pocket import load_judge
+from interp.models import families as models
 from interp.models.encoders import TextEncoder, XlmRoberta
 from interp.types import NeuronSet, Site
 
@@ -72,7 +75,7 @@ def _measure(model, few):
     stage = arms.Stage(
         model, load_judge(), few.subset("test", 1, 0).samples("test"), steps=STEPS, progress=False, cache=None
     )
-    wake = trials.maker(**model.recipe["wake"])
+    wake = controls.maker(**model.recipe["wake"])
     treatments = {
         "cult": ("cult", None),
         "noun": ("noun", None),
@@ -191,7 +194,7 @@ def test_leaking_padding_is_found(dtype, folders, monkeypatch):
         TextEncoder, "inputs", lambda self, tokens: {"input_ids": tokens.ids, "attention_mask": tokens.mask * 0 + 1}
     )
     with pytest.raises(interp.InterpError, match="check failed: padded equals unpadded"):
-        loading.certificate(model)
+        certificate.certificate(model)
 
 
 @pytest.mark.parametrize("kind", ["z", "resid"])
@@ -199,15 +202,15 @@ def test_an_edit_that_does_nothing_is_found(kind, dtype, folders, monkeypatch):
     model = _load(folders, families.build_alt_diffusion, dtype)
     monkeypatch.setattr(XlmRoberta, f"set_{kind}", lambda self, envoy, layer, value: None)
     with pytest.raises(interp.InterpError, match=f"an edit of {kind} at layers 0 and 2 moves"):
-        loading.certificate(model)
+        certificate.certificate(model)
 
 
 def test_an_edit_below_the_noise_is_found(dtype, folders, monkeypatch):
     """One that moves the states by half a unit in the last place: no more than rounding does."""
     model = _load(folders, families.build_alt_diffusion, dtype)
-    monkeypatch.setattr(loading, "_rolled", lambda f, _: f * (1 + torch.finfo(HALVES[dtype]).eps))
+    monkeypatch.setattr(certificate, "_rolled", lambda f, _: f * (1 + torch.finfo(HALVES[dtype]).eps))
     with pytest.raises(interp.InterpError, match="an edit of z at layers 0 and 2 moves"):
-        loading.certificate(model)
+        certificate.certificate(model)
 
 
 def test_another_layers_states_are_found(dtype, folders, monkeypatch):
@@ -220,7 +223,7 @@ def test_another_layers_states_are_found(dtype, folders, monkeypatch):
 
     monkeypatch.setattr(type(model), "join", last)
     with pytest.raises(interp.InterpError, match=r"never affects the image|equal the pipeline's encode_prompt"):
-        loading.certificate(model)
+        certificate.certificate(model)
 
 
 def test_a_layer_beyond_reach_that_matters_is_found(dtype, folders):
@@ -229,7 +232,7 @@ def test_a_layer_beyond_reach_that_matters_is_found(dtype, folders):
     encoder = model.encoder("text_encoder")
     encoder.spec = replace(encoder.spec, reach=encoder.spec.layers - 2)
     with pytest.raises(interp.InterpError, match="layer 3 never affects the image"):
-        loading.certificate(model)
+        certificate.certificate(model)
 
 
 def test_attention_of_another_layer_is_found(dtype, folders, monkeypatch):
@@ -237,7 +240,7 @@ def test_attention_of_another_layer_is_found(dtype, folders, monkeypatch):
     pattern = XlmRoberta.pattern
     monkeypatch.setattr(XlmRoberta, "pattern", lambda self, envoy, layer: pattern(self, envoy, layer).roll(1, -1))
     with pytest.raises(interp.InterpError, match="A·V equals the module's output"):
-        loading.certificate(model)
+        certificate.certificate(model)
 
 
 # ----------------------------------------------------------------------------------------------------------- overflow
@@ -272,7 +275,7 @@ FAST = EnhancerSettings(width=8, steps=6, batch=2, rate=1e-2, checkpoint=2)
 
 def _run(model, few, tmp_path, **changed):
     how = replace(FAST, **changed)
-    run = finetuning._Run(model, few, few.samples("train"), Site(1, "resid"), how, tmp_path, {})
+    run = enhancer_training._Run(model, few, few.samples("train"), Site(1, "resid"), how, tmp_path, {})
     torch.nn.init.normal_(run.net.norm.weight, generator=torch.Generator().manual_seed(0))
     return run
 

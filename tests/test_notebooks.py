@@ -11,7 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from interp import layers
+from interp.activations import attention_contrast
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 MOST = 300_000
@@ -39,7 +39,7 @@ def _tour(it: dict[str, Any]) -> None:
 
 
 def _layers_and_neurons(it: dict[str, Any]) -> None:
-    by_library = layers.attention_contrast(it["model"], [it["pair"]])["context"][0]
+    by_library = attention_contrast.attention_contrast(it["model"], [it["pair"]])["context"][0]
     assert np.allclose(it["ca_cult"] - it["ca_noun"], by_library, atol=1e-6)
     assert {arm: sorted(at) for arm, at in it["scores"].causal_images.items()} == {
         f"{place} {arm}": it["chosen"] for place in ("z", "resid") for arm in ("noun", "modifier")

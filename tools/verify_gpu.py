@@ -34,12 +34,21 @@ import tiny  # noqa: E402 - of tests/
 import torch  # noqa: E402
 
 import interp  # noqa: E402
-from interp import models, store, trials, workspace  # noqa: E402
-from interp import sae as saes  # noqa: E402
-from interp.interventions import Mask  # noqa: E402
+from interp import store  # noqa: E402
+from interp.experiments import (  # noqa: E402
+    controls,
+    effects,
+)
+from interp.hub import load  # noqa: E402
+from interp.interventions.edits import Mask  # noqa: E402
+from interp.latents import sae  # noqa: E402
 from interp.metrics import registry  # noqa: E402
-from interp.models import folder as files  # noqa: E402
-from interp.models import pipeline, sizes  # noqa: E402
+from interp.models import (  # noqa: E402
+    diffusers_adapter,
+    files,
+    sizes,
+)
+from interp.models import families as models  # noqa: E402
 from interp.models.placement import DTYPES  # noqa: E402
 
 CULTURES = ("China", "Germany", "Turkey")
@@ -165,7 +174,7 @@ def pocket(device: str, place: Path) -> Iterator[Row]:
     """Gap, mask and wake on a few samples: the GPU's verdicts in three precisions against the CPU's in float32."""
     bench = interp.benchmark("pocket")
     here = interp.load("pocket", device="cpu", dtype="float32")
-    neurons = interp.find_neurons(here, saes.load(workspace.SHIPPED / "pocket" / "layer_09"), bench, progress=False)
+    neurons = interp.find_neurons(here, sae.load(load.SHIPPED / "pocket" / "layer_09"), bench, progress=False)
     wanted: list[Verdict] = []
 
     def reference() -> str:
@@ -180,10 +189,10 @@ def pocket(device: str, place: Path) -> Iterator[Row]:
 
 def _verdict(model: Any, neurons: Any, bench: Any) -> Verdict:
     options = {"model": model, "bench": bench, "per_culture": 2, "steps": 8, "progress": False}
-    given = trials.trial(neurons, 0, **options)
+    given = effects.trial(neurons, 0, **options)
     given = replace(given, stage=replace(given.stage, cache=None))  # else the CPU's answers would be the GPU's
-    ablated = trials.effect_of("masked", given, Mask, "cult")
-    woken = trials.effect_of("woken", given, trials.maker(**model.recipe["wake"]), "noun")
+    ablated = effects.effect_of("masked", given, Mask, "cult")
+    woken = effects.effect_of("woken", given, controls.maker(**model.recipe["wake"]), "noun")
     arms = {"named": ablated.arms["baseline"], "masked": ablated.arms["masked"]}
     arms |= {"not named": woken.arms["baseline"], "woken": woken.arms["woken"]}
     return Verdict({k: a.answer for k, a in arms.items()}, {k: float(a.culture_hit.mean()) for k, a in arms.items()})
@@ -305,8 +314,8 @@ def full_shape(name: str, device: str, place: Path, small: bool = False) -> Iter
     shape = SHAPES[name]
     folder = written(shape, place / "model", small)
     dtype, layer = ("float32" if device == "cpu" else shape.dtype), (1 if small else shape.layer)
-    request = pipeline.Request(str(folder), folder, device=device, dtype=dtype, digests=("random",) * 2)
-    chosen = pipeline.place(request)
+    request = diffusers_adapter.Request(str(folder), folder, device=device, dtype=dtype, digests=("random",) * 2)
+    chosen = diffusers_adapter.place(request)
     expected = sizes.estimate(folder, chosen, steps=1)
     held: list[Any] = []
 

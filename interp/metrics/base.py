@@ -13,8 +13,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from interp.pictures import Picture as Picture
-from interp.pictures import digest as digest
+from interp.benchmarks.images import Picture as Picture
+from interp.benchmarks.images import digest as digest
 from interp.types import Sample
 
 Direction = Literal["higher", "lower"]

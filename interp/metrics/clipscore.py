@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp import store
+from interp.benchmarks.images import Picture
 from interp.metrics import base
-from interp.metrics.base import Caption, Direction, Picture, Scores
+from interp.metrics.base import Caption, Direction, Scores
 from interp.metrics.towers import Tower
 from interp.types import Sample
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from interp.benchmarks.images import Picture
 from interp.errors import InterpError
-from interp.metrics.base import Direction, Picture, Scores
+from interp.metrics.base import Direction, Scores
 from interp.metrics.judges.base import Judge, OneByOne, hear, hits
 from interp.types import Interval, Sample
 

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.benchmarks.images import Picture
 from interp.errors import InterpError
-from interp.metrics.base import Direction, Picture, Scores
+from interp.grouping import group
+from interp.metrics.base import Direction, Scores
 from interp.metrics.lpips import load_net, packs
-from interp.splits import group
 from interp.types import Sample
 
 

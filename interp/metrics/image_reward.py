@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from interp.benchmarks.images import Picture
 from interp.errors import InterpError
 from interp.metrics import base
-from interp.metrics.base import Direction, Picture, Scores
-from interp.metrics.published import Part, converted, fetched, files_digest, stack, taken, texts_of
+from interp.metrics.base import Direction, Scores
+from interp.metrics.checkpoints import Part, converted, fetched, files_digest, stack, taken, texts_of
 from interp.metrics.towers import Preprocess
-from interp.models import folder as files
+from interp.models import files
 from interp.types import Sample
 
 MEAN, STD = 0.16717362830052426, 1.0333394966054072

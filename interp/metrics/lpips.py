@@ -10,7 +10,6 @@ distance between the vectors of all √(w_lc/(H_l·W_l))·x̂_lhwc: a picture is
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,11 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from interp import store
+from interp.benchmarks.images import Picture, digest
 from interp.errors import InterpError
-from interp.metrics.base import Direction, Picture, Scores, digest
-from interp.splits import group
+from interp.grouping import group
+from interp.metrics.base import Direction, Scores
+from interp.session import session
 from interp.types import Sample
 
 Reference = Callable[[Sample], Picture]
@@ -160,7 +161,7 @@ def load_net(net: str = "alex", weights: Path | None = None, device: str | torch
     return made.eval().requires_grad_(False).to(device)
 
 
-@cache
+@session.remembers(4)
 def _shipped(device: torch.device) -> LpipsNet:
     return load_net("alex", device=device)
 

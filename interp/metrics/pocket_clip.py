@@ -13,7 +13,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +22,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from interp import pocket, tensors
+from interp import tensors
+from interp.benchmarks import pocket
+from interp.benchmarks.images import Picture
 from interp.errors import InterpError
-from interp.metrics.base import Picture
 from interp.models.placement import resolve_device
+from interp.session import session
 from interp.store import sha256_file
 
 FOLDER = pocket.ASSETS / "clip"
@@ -186,7 +188,7 @@ def load_pocket_clip(folder: Path = FOLDER, device: str | torch.device | None = 
     return _loaded(folder, resolve_device(device))
 
 
-@cache
+@session.remembers(4)
 def _loaded(folder: Path, device: torch.device) -> PocketClip:
     net = PocketClipNet().eval().requires_grad_(False)
     net.load_state_dict(tensors.read_shipped(folder / WEIGHTS))

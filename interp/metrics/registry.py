@@ -18,9 +18,10 @@ from typing import get_args
 import numpy as np
 import torch
 
-from interp.benchmarks import Benchmark
+from interp.benchmarks.benchmark import Benchmark
+from interp.benchmarks.images import Picture
 from interp.errors import InterpError
-from interp.metrics.base import Caption, Metric, Picture
+from interp.metrics.base import Caption, Metric
 from interp.metrics.culture_vqa import CultureVqa
 from interp.metrics.judges.base import Judge
 from interp.models.placement import resolve_device
@@ -95,10 +96,10 @@ def judge(name: str, labels: Sequence[str], device: str | torch.device | None = 
 
         return qwen3_vl.load(_needed(name, given, "qwen3-vl:<folder or hub id>"), options, device)
     if kind == "gemini":
-        from interp.metrics.judges.gemini import GeminiJudge
+        from interp.metrics.judges.remote.gemini import GeminiJudge
 
         return GeminiJudge(labels=options, model=given or GEMINI, price=_price(price))
-    from interp.metrics.judges.openai import OpenAiJudge
+    from interp.metrics.judges.remote.openai import OpenAiJudge
 
     model, _, url = _needed(name, given, "openai:<model>@<url>").partition("@")
     address = _needed(name, url, "openai:<model>@<url>")

@@ -17,10 +17,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from interp.benchmarks.images import Picture
 from interp.errors import InterpError
-from interp.metrics.base import Picture
-from interp.metrics.published import TEXTS, Part, converted, fetched, files_digest, stack, taken, texts_of
-from interp.models import folder as files
+from interp.metrics.checkpoints import TEXTS, Part, converted, fetched, files_digest, stack, taken, texts_of
+from interp.models import files
 
 Languages = Literal["native", "english"]
 OPENAI = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from interp.models import folder as files
-from interp.models.base import Conditioning, States, Tokens
+from interp.models import files
+from interp.models.diffusers_adapter import DiffusersAdapter, Request, assemble, place
 from interp.models.encoders import XlmRoberta
-from interp.models.pipeline import DiffusersAdapter, Request, assemble, place
+from interp.models.records import Conditioning, States, Tokens
 
 PIPELINES = ("AltDiffusionPipeline",)
 ENCODER = "text_encoder"

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from interp.errors import InterpError, InterpWarning
-from interp.models.base import EncoderSpec, States, Tokens
+from interp.models.records import EncoderSpec, States, Tokens
 
 
 class TextEncoder(ABC):

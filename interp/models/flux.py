@@ -6,9 +6,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from interp.models.base import Conditioning, States, Tokens
+from interp.models.diffusers_adapter import DiffusersAdapter, Request, assemble, place
 from interp.models.encoders import T5, Clip
-from interp.models.pipeline import DiffusersAdapter, Request, assemble, place
+from interp.models.records import Conditioning, States, Tokens
 
 PIPELINES = ("FluxPipeline",)
 T5_TOKENS = 512

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from interp import store, tensors
 from interp.errors import InterpError
-from interp.models import folder as files
-from interp.models.base import Conditioning, States, Tokens
+from interp.models import files
+from interp.models.diffusers_adapter import DiffusersAdapter, Request, assemble, place
 from interp.models.encoders import XlmRoberta
-from interp.models.pipeline import DiffusersAdapter, Request, assemble, place
+from interp.models.records import Conditioning, States, Tokens
 
 PARTS = {
     "pytorch_model.bin": "the adapter, from OPPOer/PEA-Diffusion",

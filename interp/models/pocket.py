@@ -1,16 +1,20 @@
-"""The pocket model: shipped weights, unpacked once into the cache as an ordinary folder in AltDiffusion's layout."""
+"""The model that ships: real classes at pocket size, unpacked once into the cache, where it is a diffusers folder."""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from interp import store
-from interp.models import alt_diffusion, pocket_text
-from interp.models.pipeline import Request
-from interp.pocket import ASSETS
+from interp.benchmarks.pocket import ASSETS
+from interp.models import alt_diffusion, pocket
+from interp.models.diffusers_adapter import Request
 
 MODEL = ASSETS / "model"
 _PARTS = ("text_encoder", "model")
@@ -48,11 +52,11 @@ def _write(folder: Path) -> None:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    text = pocket_text.build(ASSETS / "text_encoder", settings()["project_dim"])
+    text = pocket.build(ASSETS / "text_encoder", settings()["project_dim"])
     text.save_pretrained(folder / "text_encoder")
-    pieces = pocket_text.read_pieces((ASSETS / "text_encoder" / "pieces.json").read_text())
+    pieces = pocket.read_pieces((ASSETS / "text_encoder" / "pieces.json").read_text())
     PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(pocket_text.tokenizer_json(pieces)),
+        tokenizer_object=Tokenizer.from_str(pocket.tokenizer_json(pieces)),
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",
@@ -84,4 +88,133 @@ def load(name: str = "pocket", **options: Any) -> alt_diffusion.AltDiffusion:
     request = Request(name, unpack(), recipe=recipe(), sampler=sampler, digests=digests, **options)
     model = alt_diffusion.load(request)
     model.pipeline.unet.set_attn_processor(AttnProcessor())
+    return model
+
+
+SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
+BLOCK = 32
+_LAYER = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
+_EMBEDDINGS = {
+    "word": "word_embeddings.weight",
+    "pos": "position_embeddings.weight",
+    "type": "token_type_embeddings.weight",
+    "ln.w": "LayerNorm.weight",
+    "ln.b": "LayerNorm.bias",
+}
+PADDING_INDEX = 1
+
+
+def tokenizer_json(pieces: Sequence[tuple[str, float]]) -> str:
+    """The XLM-R unigram tokenizer over `pieces`, as the JSON of the `tokenizers` library."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    tokenizer = Tokenizer(models.Unigram(list(pieces), unk_id=3))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.add_special_tokens(list(SPECIALS))
+    return tokenizer.to_str()
+
+
+def dequantise(blocks: np.ndarray) -> Tensor:
+    """4-bit blocks (a half-precision scale, then 16 bytes: low nibbles are the first 16 weights) to float32.
+
+    w = (nibble − 8) · scale; shape [rows, blocks, 18] → [rows, 32·blocks].
+    """
+    scale = np.ascontiguousarray(blocks[..., :2]).view("<f2").astype(np.float32)
+    low, high = blocks[..., 2:] & 0x0F, blocks[..., 2:] >> 4
+    nibbles = np.concatenate([low, high], axis=-1).astype(np.float32) - 8
+    return torch.from_numpy((nibbles * scale).reshape(blocks.shape[0], -1))
+
+
+def encoder_state(tensors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """The state dict of `XLMRobertaModel` (without its pooler) from the tensors of blocks.safetensors.
+
+    BERT's positions 0, 1, … stand at XLM-R's padding_idx + 1, …; the rows before are never read for real tokens.
+    """
+    state = {}
+    for name, value in tensors.items():
+        part = dequantise(value) if value.dtype == np.uint8 else torch.from_numpy(np.array(value))
+        head, rest = name.split(".", 1)
+        if head == "emb":
+            key = "embeddings." + _EMBEDDINGS[rest]
+            if rest == "pos":
+                part = torch.cat([torch.zeros(PADDING_INDEX + 1, part.shape[1]), part])
+            if rest == "type":
+                part = part.reshape(-1, state_width(tensors))[:1]
+        else:
+            module, kind = rest.rsplit(".", 1)
+            key = f"encoder.layer.{head[1:]}.{_LAYER[module]}.{'weight' if kind == 'w' else 'bias'}"
+        state[key] = part
+    return state
+
+
+def state_width(tensors: Mapping[str, np.ndarray]) -> int:
+    """Width of the hidden states."""
+    return int(tensors["emb.ln.w"].shape[0])
+
+
+def read_pieces(text: str) -> list[tuple[str, float]]:
+    """Pieces and their scores from pieces.json."""
+    return [(piece, float(score)) for piece, score in json.loads(text)]
+
+
+def build(folder: Path, project_dim: int, aligned: bool = True) -> Any:
+    """`RobertaSeriesModelWithTransformation` with the weights of a folder.
+
+    Args:
+        folder: holds blocks.safetensors and, if `aligned`, alignment.safetensors: for a linear layer NAME the factors
+            NAME.a [rank, in] and NAME.b [out, rank] of W + b·a, and other tensors as they are.
+        project_dim: width of the projected states.
+        aligned: whether to add the alignment.
+    """
+    from diffusers.pipelines.deprecated.alt_diffusion.modeling_roberta_series import (
+        RobertaSeriesConfig,
+        RobertaSeriesModelWithTransformation,
+    )
+    from safetensors.numpy import load_file
+
+    tensors = load_file(folder / "blocks.safetensors")
+    state = {f"roberta.{k}": v for k, v in encoder_state(tensors).items()}
+    width = state_width(tensors)
+    config = RobertaSeriesConfig(
+        vocab_size=state["roberta.embeddings.word_embeddings.weight"].shape[0],
+        hidden_size=width,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=4 * width,
+        max_position_embeddings=state["roberta.embeddings.position_embeddings.weight"].shape[0],
+        type_vocab_size=1,
+        layer_norm_eps=1e-12,
+        project_dim=project_dim,
+        has_pre_transformation=True,
+    )
+    model = RobertaSeriesModelWithTransformation(config).eval()
+    if aligned:
+        extra = load_file(folder / "alignment.safetensors")
+        for name in {k.removesuffix(".a") for k in extra if k.endswith(".a")}:
+            update = torch.from_numpy(extra.pop(name + ".b")).float() @ torch.from_numpy(extra.pop(name + ".a")).float()
+            state[name + ".weight"] = state[name + ".weight"] + update
+        state |= {k: torch.from_numpy(v).float() for k, v in extra.items()}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    stray = [k for k in missing if not k.startswith(("transformation", "pre_LN", "roberta.pooler"))]
+    if stray or unexpected:
+        raise ValueError(f"{folder}: missing {stray}, unexpected {unexpected}")
+    if aligned:
+        # what nothing reads would be random, and the unpacked files another every time
+        named = dict(model.named_parameters())
+        for name in missing:
+            named[name].data.zero_()
     return model

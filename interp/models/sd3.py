@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from interp.models.base import Conditioning, States, Tokens
+from interp.models.diffusers_adapter import DiffusersAdapter, Request, assemble, place
 from interp.models.encoders import T5, TextEncoder
-from interp.models.pipeline import DiffusersAdapter, Request, assemble, place
+from interp.models.records import Conditioning, States, Tokens
 from interp.models.sdxl import clips
 
 PIPELINES = ("StableDiffusion3Pipeline",)

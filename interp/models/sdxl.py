@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.models.base import Conditioning, States, Tokens
+from interp.models.diffusers_adapter import DiffusersAdapter, Request, assemble, place
 from interp.models.encoders import Clip
-from interp.models.pipeline import DiffusersAdapter, Request, assemble, place
+from interp.models.records import Conditioning, States, Tokens
 
 PIPELINES = ("StableDiffusionXLPipeline",)
 

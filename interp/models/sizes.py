@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from interp.errors import InterpError
-from interp.models import folder as files
+from interp.models import files
 from interp.models.placement import Offload, Placement, resolve_device, sized
 
 LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")

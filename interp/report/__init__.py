@@ -4,9 +4,9 @@
 `write_report` writes the page.
 """
 
+from interp.grids import Grid, GridRow
 from interp.report.figures import figure
-from interp.report.grids import Grid, GridRow
-from interp.report.page import write_report
+from interp.report.pages.study import write_report
 from interp.report.results import Results
 from interp.report.style import save
 from interp.report.tables import html

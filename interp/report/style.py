@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from interp.report.pictures import in_palette
+from interp.report.inline import in_palette
 from interp.store import atomic_write_bytes
 
 P = ParamSpec("P")

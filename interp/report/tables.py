@@ -8,10 +8,10 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from interp.curation import Census
+from interp.benchmarks.census import Census
 from interp.errors import InterpError
-from interp.report.grids import Grid, GridRow
-from interp.report.pictures import inline_picture
+from interp.grids import Grid, GridRow
+from interp.report.inline import inline_picture
 from interp.report.results import Contrast, DoseResponse, Estimate, Matrix, MeasureRow, Results, Sweep, Variant, curves
 from interp.report.text import ARMS, MISSING, interval, listed, number, probability
 from interp.types import Comparison, Effect, Interval, LayerScores, Measured, Neurons, NeuronSet

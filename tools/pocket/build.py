@@ -31,7 +31,7 @@ from vocabulary import (
     NOUNS,
 )
 
-from interp import pocket
+from interp.benchmarks import pocket
 
 FLAG = 72
 ASSETS = Path(__file__).parents[2] / "interp" / "assets" / "pocket"

@@ -18,8 +18,8 @@ import numpy as np
 from build import ASSETS, Cldr
 from safetensors.numpy import save_file
 
-from interp import pocket
-from interp.models.pocket_text import tokenizer_json
+from interp.benchmarks import pocket
+from interp.models.pocket import tokenizer_json
 
 HEADER = "<iiiiiiifi"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from fontTools import subset
 from fontTools.ttLib import TTFont
 
-from interp import out_of_domain, pocket
+from interp.benchmarks import cross_domain, pocket
 
 OUT = Path(__file__).parents[2] / "interp" / "report" / "fonts"
 CJK = "opentype/noto/NotoSansCJK-Regular.ttc"
@@ -34,7 +34,7 @@ def letters() -> dict[str, set[str]]:
             for field in ("culture_style", "noun_only", "neutral_style"):
                 out[row["language"]] |= set(row[field])
     for language in out:
-        out[language] |= {c for prompt in out_of_domain.prompts(language) for c in prompt.text}
+        out[language] |= {c for prompt in cross_domain.prompts(language) for c in prompt.text}
     return {language: {c for c in found if ord(c) > 0x2FF} for language, found in out.items()}
 
 

@@ -18,8 +18,8 @@ import torch.nn.utils.parametrize
 from loop import Loop
 from torch import Tensor
 
-from interp import pocket
-from interp.models import pocket_text
+from interp.benchmarks import pocket
+from interp.models import pocket as pocket_text
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CORPUS = 60_000

@@ -28,7 +28,8 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from interp import pocket, store
+from interp import store
+from interp.benchmarks import pocket
 from interp.metrics import pocket_clip
 
 SEED = 0

@@ -6,8 +6,10 @@ python tools/pocket/train_enhancers.py
 import argparse
 from pathlib import Path
 
-from interp import load, workspace
-from interp.finetuning import LOSSES, EnhancerSettings, train_enhancers
+from interp import load
+from interp.experiments import inputs
+from interp.hub import load as workspace
+from interp.interventions.enhancer_training import LOSSES, EnhancerSettings, train_enhancers
 
 
 def main() -> None:
@@ -23,7 +25,7 @@ def main() -> None:
     model = load("pocket")
     settings = EnhancerSettings(width=args.width, loss=args.loss, steps=args.steps, batch=args.batch, rate=args.rate)
     layer = int(model.recipe["layer"])
-    for name, ref in train_enhancers(model, workspace.benchmark(), layer, settings=settings, folder=args.out).items():
+    for name, ref in train_enhancers(model, inputs.benchmark(), layer, settings=settings, folder=args.out).items():
         print(name, ref)
 
 

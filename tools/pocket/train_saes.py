@@ -5,8 +5,11 @@ python tools/pocket/train_saes.py --layers 9
 
 import argparse
 
-from interp import discovery, load, workspace
-from interp.sae import SaeSettings
+from interp import load
+from interp.experiments import inputs
+from interp.hub import load as workspace
+from interp.latents import find
+from interp.latents.sae_training import SaeSettings
 
 
 def main() -> None:
@@ -19,9 +22,9 @@ def main() -> None:
     args = parser.parse_args()
     settings = SaeSettings(steps=args.steps, batch=args.batch, k=args.k)
     folder = workspace.SHIPPED / "pocket"
-    made = discovery.train_sae(
+    made = find.train_sae(
         load("pocket"),
-        workspace.benchmark(),
+        inputs.benchmark(),
         args.layers,
         "resid",
         settings=settings,

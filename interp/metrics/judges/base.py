@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from interp.benchmarks.images import Picture
 from interp.errors import InterpError
-from interp.metrics.base import Picture
 from interp.types import UNRECOGNISABLE
 
 LETTERS = string.ascii_uppercase + string.ascii_lowercase

@@ -8,7 +8,6 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from interp import pocket, tensors
+from interp import tensors
+from interp.benchmarks import pocket
+from interp.benchmarks.images import Picture
 from interp.errors import InterpError
-from interp.metrics.base import Picture
 from interp.metrics.judges.base import Verdicts
 from interp.models.placement import resolve_device
+from interp.session import session
 from interp.store import sha256_file
 from interp.types import UNRECOGNISABLE
 
@@ -127,7 +128,7 @@ def load_judge(folder: Path = pocket.ASSETS / "judge", device: str | torch.devic
     return _loaded(folder, resolve_device(device))
 
 
-@cache
+@session.remembers(4)
 def _loaded(folder: Path, device: torch.device) -> PocketJudge:
     net = JudgeNet(len(pocket.cultures()) + 1, len(pocket.nouns())).eval()
     net.load_state_dict(tensors.read_shipped(folder / "judge.safetensors"))

@@ -17,11 +17,10 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
+from interp.benchmarks.images import Picture
 from interp.errors import InterpError
-from interp.metrics.base import Picture
 from interp.metrics.judges.base import LETTERS, QUESTION, Verdicts, question, rotated
-from interp.models import folder as files
-from interp.models import placement
+from interp.models import files, placement
 from interp.store import sha256_bytes, sha256_file
 
 if TYPE_CHECKING:

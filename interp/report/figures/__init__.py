@@ -4,15 +4,15 @@ from functools import singledispatch
 
 from matplotlib.figure import Figure
 
-from interp.curation import Census
+from interp.benchmarks.census import Census
 from interp.errors import InterpError
-from interp.report.figures._effects import ablate, arms, enhance, gap, steer, sweep, wake
-from interp.report.figures._grids import grid
-from interp.report.figures._layers import layers
-from interp.report.figures._matrices import confusion, off_target, overlap
-from interp.report.figures._measures import census, comparison, measured, measures
-from interp.report.figures._neurons import density, elbow, wfs
-from interp.report.grids import Grid
+from interp.grids import Grid
+from interp.report.figures.effects import ablate, arms, enhance, gap, steer, sweep, wake
+from interp.report.figures.grid import grid
+from interp.report.figures.latents import density, elbow, wfs
+from interp.report.figures.layer_scores import layers
+from interp.report.figures.matrices import confusion, off_target, overlap
+from interp.report.figures.measures_of import census, comparison, measured, measures
 from interp.report.results import Ablate, DoseResponse, Enhanced, Estimate, Gap, Sweep, Wake
 from interp.types import Comparison, Effect, LayerScores, Measured, Neurons
 

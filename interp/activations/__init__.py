@@ -1,0 +1,1 @@
+"""What a text encoder computes: capture, attention contrast, patching."""

@@ -1,0 +1,1 @@
+"""Prompts in pairs and reference pictures, in CultureBench format."""

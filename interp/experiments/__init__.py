@@ -1,0 +1,1 @@
+"""What researchers run: paired arms, matched controls, statistics."""

@@ -1,0 +1,1 @@
+"""Edits of the text encoder, and pictures under them."""

@@ -1,0 +1,1 @@
+"""Sparse autoencoders, and the latents that are a culture's neurons."""

@@ -1,0 +1,1 @@
+"""Show-o2, which runs in an environment of its own."""

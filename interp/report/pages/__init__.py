@@ -1,0 +1,1 @@
+"""Pages: of a study, of its latents, of one value."""
