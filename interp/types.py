@@ -58,8 +58,8 @@ class PromptPair:
     culture: str
     category: str
     """The concept; samples of one category and culture are one cluster in statistics."""
-    cult: Prompt
-    noun: Prompt
+    culture_style: Prompt
+    noun_only: Prompt
     neutral: Prompt | None = None
     """The same noun with a modifier of about the same length that names no culture."""
 

@@ -47,13 +47,13 @@ model.spec("text_encoder")
 # modifier and noun, so that their tokens can be found.
 
 # %%
-pair = next(p for p in bench.pairs("detection", cultures=["Italy"]) if "in stile" in p.cult.text)
+pair = next(p for p in bench.pairs("detection", cultures=["Italy"]) if "in stile" in p.culture_style.text)
 encoder = model.encoder("text_encoder")
-tokens = encoder.tokenise([pair.cult.text])
-modifier, noun = tokens.where(0, pair.cult.modifier), tokens.where(0, pair.cult.noun)
+tokens = encoder.tokenise([pair.culture_style.text])
+modifier, noun = tokens.where(0, pair.culture_style.modifier), tokens.where(0, pair.culture_style.noun)
 real = int(tokens.mask.sum())
 words = encoder.tokenizer.convert_ids_to_tokens(tokens.ids[0, :real].tolist())
-print(f"P_cult  {pair.cult.text}\nP_noun  {pair.noun.text}")
+print(f"P_cult  {pair.culture_style.text}\nP_noun  {pair.noun_only.text}")
 print("modifier:", [words[i] for i in modifier], " noun:", [words[i] for i in noun])
 
 # %% [markdown]
@@ -98,8 +98,8 @@ for at, layer in zip(axes, (0, layers[-1]), strict=True):
 # %%
 ca_cult = mean_attention[:, modifier][:, :, noun].mean((1, 2))
 
-tokens_noun = encoder.tokenise([pair.noun.text])
-noun_only = tokens_noun.where(0, pair.noun.noun)
+tokens_noun = encoder.tokenise([pair.noun_only.text])
+noun_only = tokens_noun.where(0, pair.noun_only.noun)
 others = [t for t in (~tokens_noun.special[0]).nonzero()[:, 0].tolist() if t not in noun_only]
 ca_noun = attention(tokens_noun)[:, others][:, :, noun_only].mean((1, 2))
 
@@ -178,7 +178,9 @@ shipped = interp.load_sae("pocket", recipe)
 from interp.activations import capture
 from interp.latents import sae
 
-unseen = [side for p in bench.subset("detection", 10, seed=0).pairs("detection") for side in (p.cult, p.noun)]
+unseen = [
+    side for p in bench.subset("detection", 10, seed=0).pairs("detection") for side in (p.culture_style, p.noun_only)
+]
 held_out = capture.features(model, unseen, [site], "real").values[site]
 figures = {name: sae.measure(one, held_out) for name, one in (("small", small), ("shipped", shipped))}
 pd.DataFrame(figures).loc[["explained_variance", "l0", "dead_fraction", "tokens"]]
@@ -205,12 +207,17 @@ from interp.latents.scores import frequency, magnitude, weighted_frequency
 
 italian = bench.pairs("detection", cultures=["Italy"])
 codes = {}
-for side in ("cult", "noun"):
+for side in ("culture_style", "noun_only"):
     prompts = [getattr(p, side) for p in italian]
     codes[side] = shipped.encode(capture.features(model, prompts, [site], "content").values[site])
 wfs = {side: weighted_frequency(code) for side, code in codes.items()}
-top = wfs["cult"].argsort(descending=True)[:6].tolist()
-table = {"f": frequency(codes["cult"]), "μ": magnitude(codes["cult"]), "WFS": wfs["cult"], "WFS, noun": wfs["noun"]}
+top = wfs["culture_style"].argsort(descending=True)[:6].tolist()
+table = {
+    "f": frequency(codes["culture_style"]),
+    "μ": magnitude(codes["culture_style"]),
+    "WFS": wfs["culture_style"],
+    "WFS, noun": wfs["noun_only"],
+}
 pd.DataFrame({name: values[top].numpy() for name, values in table.items()}, index=top).round(3).rename_axis("latent")
 
 # %% [markdown]
@@ -220,7 +227,7 @@ pd.DataFrame({name: values[top].numpy() for name, values in table.items()}, inde
 # %%
 neurons = interp.find_neurons(model, shipped, bench, progress=False)
 row = neurons.cultures.index("Italy")
-print("the score by hand is the library's:", np.allclose(neurons.wfs[row], wfs["cult"], atol=1e-4))
+print("the score by hand is the library's:", np.allclose(neurons.wfs[row], wfs["culture_style"], atol=1e-4))
 neurons
 
 # %%
@@ -290,7 +297,7 @@ latents[latents.culture == "Italy"].head(6).round(3)
 
 # %%
 latent = neurons["Italy"].indices[0]
-prompts = [p.cult for p in bench.subset("detection", 10, seed=0).pairs("detection")]
+prompts = [p.culture_style for p in bench.subset("detection", 10, seed=0).pairs("detection")]
 culture = [p.culture for p in bench.subset("detection", 10, seed=0).pairs("detection")]
 seen = capture.features(model, prompts, [site], "content")
 code = shipped.encode(seen.values[site])[:, latent]

@@ -51,11 +51,11 @@ samples = pocket.subset("test", NOUNS, seed=0).samples("test")
 def captions(pair, suffix):
     """The fields of one language."""
     return {
-        f"culture_style{suffix}": pair.cult.text,
-        f"modifier_span{suffix}": pair.cult.modifier,
-        f"noun_span{suffix}": pair.cult.noun,
-        f"noun_only{suffix}": pair.noun.text,
-        f"noun_only_span{suffix}": pair.noun.noun,
+        f"culture_style{suffix}": pair.culture_style.text,
+        f"modifier_span{suffix}": pair.culture_style.modifier,
+        f"noun_span{suffix}": pair.culture_style.noun,
+        f"noun_only{suffix}": pair.noun_only.text,
+        f"noun_only_span{suffix}": pair.noun_only.noun,
         f"neutral_style{suffix}": pair.neutral.text,
         f"neutral_modifier_span{suffix}": pair.neutral.modifier,
         f"neutral_noun_span{suffix}": pair.neutral.noun,

@@ -19,8 +19,8 @@ hypothesis.settings.load_profile("interp")
 
 FIRST = (
     "experiments/test_study", "test_half_precision", "test_device", "models/test_contract",
-    "metrics/judges/test_remote", "test_notebooks", "experiments/test_run", "interventions/test_enhancer_training", "cli/test_main",
-    "activations/test_capture", "models/test_families_parity",
+    "metrics/judges/test_remote", "test_notebooks", "experiments/test_run", "cli/test_main",
+    "interventions/test_enhancer_training", "activations/test_capture", "models/test_families_parity",
 )  # fmt: skip
 """Files that take longest: begun first, so that no worker is left alone with one at the end."""
 

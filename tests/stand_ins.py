@@ -50,4 +50,4 @@ def paid_stage(model, bench, url, cache, at_once=4, threads=1, **settings):
     cache.mkdir(parents=True, exist_ok=True)
     model.images_at_once = at_once
     stage = arms.Stage(model, judge, tuple(bench.samples("test")[:12]), cache=cache, progress=False)
-    return stage.arm("paid", "noun")
+    return stage.arm("paid", "noun_only")

@@ -227,7 +227,7 @@ EDITS = {
 @pytest.mark.parametrize("name", EDITS)
 def test_edits_are_those_of_the_cpu(name, here, there, neurons, few, gpu):
     """Also of plans that differ from row to row."""
-    prompts = [p.cult.text for p in few.pairs("detection", "native", ["China"])[:2]]
+    prompts = [p.culture_style.text for p in few.pairs("detection", "native", ["China"])[:2]]
     plans = [EDITS[name](neurons["China"]), None]
     found, wanted = (generate.encode(model, prompts, plans) for model in (there, here))
     plain = generate.encode(here, prompts)
@@ -258,7 +258,7 @@ def test_an_experiment_is_that_of_the_cpu(here, there, neurons, few, gpu):
         stage = effects.stage_of(**options, metrics=registry.POCKET)
         assert held(stage.judge) == {("cpu", "cuda")[n]} and all(held(m) == held(stage.judge) for m in stage.metrics)
         given = effects.Trial(neurons, replace(stage, cache=None), 1)
-        found.append(effects.effect_of("masked", given, edits.Mask, "cult"))
+        found.append(effects.effect_of("masked", given, edits.Mask, "culture_style"))
     for arm in ("baseline", "masked", "random"):
         a, b = found[1].arms[arm], found[0].arms[arm]
         assert a.answer == b.answer and a.scores.keys() == b.scores.keys() == {m.name for m in stage.metrics}

@@ -77,11 +77,11 @@ def _measure(model, few):
     )
     wake = controls.maker(**model.recipe["wake"])
     treatments = {
-        "cult": ("cult", None),
-        "noun": ("noun", None),
-        "masked": ("cult", [Plan.of(Mask(neurons[c])) for c in stage.cultures]),
-        "woken": ("noun", [Plan.of(wake(neurons[c])) for c in stage.cultures]),
-        "enhanced": ("noun", [Plan.of(Enhance(interp.load_enhancer("pocket")))] * len(stage.samples)),
+        "culture_style": ("culture_style", None),
+        "noun": ("noun_only", None),
+        "masked": ("culture_style", [Plan.of(Mask(neurons[c])) for c in stage.cultures]),
+        "woken": ("noun_only", [Plan.of(wake(neurons[c])) for c in stage.cultures]),
+        "enhanced": ("noun_only", [Plan.of(Enhance(interp.load_enhancer("pocket")))] * len(stage.samples)),
     }
     drawn = {name: stage.arm(name, *how) for name, how in treatments.items()}
     hits = {name: [*arm.culture_hit.tolist(), *arm.noun_hit.tolist()] for name, arm in drawn.items()}
@@ -89,7 +89,7 @@ def _measure(model, few):
 
 
 def _encoder_side(model, pairs, neurons):
-    prompts = [p.cult.text for p in pairs] + [p.noun.text for p in pairs]
+    prompts = [p.culture_style.text for p in pairs] + [p.noun_only.text for p in pairs]
     labels = [p.culture for p in pairs] + ["none"] * len(pairs)
     plain = interp.encode(model, prompts)
     masked = interp.encode(model, prompts, [Mask(neurons[p.culture]) for p in pairs] * 2)
@@ -102,7 +102,7 @@ def test_the_verdicts_are_those_of_float32(dtype, measured):
     found = measured(dtype).hits
     assert found == measured("float32").hits
     culture = {name: np.mean(hits[: len(CULTURES)]) for name, hits in found.items()}
-    assert culture["cult"] >= 75 > 25 >= culture["noun"]
+    assert culture["culture_style"] >= 75 > 25 >= culture["noun"]
     assert culture["masked"] <= 25 and min(culture["woken"], culture["enhanced"]) >= 75
 
 

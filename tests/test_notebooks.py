@@ -47,7 +47,7 @@ def _layers_and_neurons(it: dict[str, Any]) -> None:
     small, shipped = it["figures"]["small"], it["figures"]["shipped"]
     assert shipped["explained_variance"] > small["explained_variance"] > 0
     assert it["gap"] < 1e-3
-    assert np.allclose(it["neurons"].wfs[it["row"]], it["wfs"]["cult"], atol=1e-4)
+    assert np.allclose(it["neurons"].wfs[it["row"]], it["wfs"]["culture_style"], atol=1e-4)
     assert set(it["found"]) == set(it["rules"]) and len({str(one.sets) for one in it["found"].values()}) > 1
     assert it["by_culture"].groupby("culture")["code"].mean().idxmax() == "Italy"
 

@@ -191,8 +191,8 @@ def _verdict(model: Any, neurons: Any, bench: Any) -> Verdict:
     options = {"model": model, "bench": bench, "per_culture": 2, "steps": 8, "progress": False}
     given = effects.trial(neurons, 0, **options)
     given = replace(given, stage=replace(given.stage, cache=None))  # else the CPU's answers would be the GPU's
-    ablated = effects.effect_of("masked", given, Mask, "cult")
-    woken = effects.effect_of("woken", given, controls.maker(**model.recipe["wake"]), "noun")
+    ablated = effects.effect_of("masked", given, Mask, "culture_style")
+    woken = effects.effect_of("woken", given, controls.maker(**model.recipe["wake"]), "noun_only")
     arms = {"named": ablated.arms["baseline"], "masked": ablated.arms["masked"]}
     arms |= {"not named": woken.arms["baseline"], "woken": woken.arms["woken"]}
     return Verdict({k: a.answer for k, a in arms.items()}, {k: float(a.culture_hit.mean()) for k, a in arms.items()})

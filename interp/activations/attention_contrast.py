@@ -28,8 +28,8 @@ def attention_contrast(
     """
     if not pairs:
         raise InterpError("no prompt pairs; the split is empty")
-    cult = attention.attention(model, [p.cult for p in pairs], encoder, progress)
-    noun = attention.attention(model, [p.noun for p in pairs], encoder, progress)
+    cult = attention.attention(model, [p.culture_style for p in pairs], encoder, progress)
+    noun = attention.attention(model, [p.noun_only for p in pairs], encoder, progress)
     causal = model.spec(encoder).causal
     ca = _attention(cult, causal)
     out = {

@@ -241,13 +241,13 @@ def features(
         model: the adapter.
         prompts: with spans, if `tokens` needs them.
         sites: of one encoder.
-        tokens: `content` (real, not special), `real`, `cult` (the modifier's), `noun`, or `span` (both).
+        tokens: `content` (real, not special), `real`, `modifier`, `noun`, or `span` (both).
         progress: show a bar.
 
     Raises:
         InterpError: an unknown choice of tokens, or a mix of `edge` and other sites.
     """
-    if tokens not in ("content", "real", "cult", "noun", "span"):
+    if tokens not in ("content", "real", "modifier", "noun", "span"):
         raise InterpError(f"tokens {tokens!r}: known are content, real, cult, noun, span")
     if len({s.kind == "edge" for s in sites}) > 1:
         raise InterpError("edge features count token pairs, the others tokens: capture them in two calls")
@@ -278,7 +278,7 @@ def _choose(batch: Tokens, prompts: Sequence[Prompt], tokens: str) -> Bool[Tenso
     cult, noun = token_sets(batch, prompts)
     choice = torch.zeros_like(batch.special)
     for row, (c, n) in enumerate(zip(cult, noun, strict=True)):
-        choice[row, (c if tokens == "cult" else n if tokens == "noun" else c + n)] = True
+        choice[row, (c if tokens == "modifier" else n if tokens == "noun" else c + n)] = True
     return choice
 
 

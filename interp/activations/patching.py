@@ -45,7 +45,7 @@ def donors(model: Adapter, pairs: Sequence[PromptPair], sites: Sequence[Site]) -
     states: dict[Arm, dict[Site, list[Tensor]]] = {arm: {s: [] for s in sites} for arm in arms(pairs)}
     for rows in capture.batches(len(pairs), capture.rows_at_once(model)):
         for arm, store in states.items():
-            prompts = [pairs[i].noun if arm == "noun" else _neutral(pairs[i]) for i in rows]
+            prompts = [pairs[i].noun_only if arm == "noun" else _neutral(pairs[i]) for i in rows]
             tokens = model.encoder(encoder).tokenise([p.text for p in prompts])
             got = capture.forward(model, tokens, reads=sites, encoder=encoder, to_end=False)
             where = token_sets(tokens, prompts)[1 if arm == "noun" else 0]
@@ -63,7 +63,7 @@ def interchange(model: Adapter, pairs: Sequence[PromptPair], site: Site, arm: Ar
     """
     parts = []
     for rows in capture.batches(len(pairs), capture.rows_at_once(model)):
-        prompts = [pairs[i].cult for i in rows]
+        prompts = [pairs[i].culture_style for i in rows]
         tokens = capture.tokenise(model, [p.text for p in prompts])
         cult, noun = token_sets(tokens[site.encoder], prompts)
         if arm == "noun":
@@ -91,7 +91,7 @@ def _replace(positions: list[list[int]], patches: list[Tensor]) -> Edit:
 
 def culture_probe(model: Adapter, pairs: Sequence[PromptPair]) -> probe.Probe:
     """The encoder-side measure: which culture, or none, a prompt's conditioning says."""
-    prompts = [p.cult.text for p in pairs] + [p.noun.text for p in pairs]
+    prompts = [p.culture_style.text for p in pairs] + [p.noun_only.text for p in pairs]
     labels = [p.culture for p in pairs] + [UNRECOGNISABLE] * len(pairs)
     return probe.fit(capture.encode(model, prompts), labels)
 
@@ -118,7 +118,7 @@ def causal_scan(
     fitting, reading = _halves(pairs)
     measure = culture_probe(model, fitting)
     labels = [p.culture for p in reading]
-    before = measure.named(capture.encode(model, [p.cult.text for p in reading]), labels).mean()
+    before = measure.named(capture.encode(model, [p.culture_style.text for p in reading]), labels).mean()
     layers = range(model.spec(encoder).reach + 1)
     out = {}
     for kind in ("z", "resid"):

@@ -124,7 +124,7 @@ def deal(cultures: Mapping[str, str], seed: int) -> tuple[Case, ...]:
 def sample(case: Case) -> Sample:
     """A case where samples are asked for; it has no picture, and its noun-only caption stands for both."""
     both = (case.native, case.english)
-    native, english = (PromptPair(case.id, case.culture, case.concept, cult=p, noun=p) for p in both)
+    native, english = (PromptPair(case.id, case.culture, case.concept, culture_style=p, noun_only=p) for p in both)
     return Sample(case.id, "", case.culture, case.native.language, case.concept, "out_of_domain", native, english)
 
 

@@ -201,8 +201,8 @@ def _pair(row: Row, language: str, suffix: str) -> PromptPair:
         id=row.id,
         culture=row.culture,
         category=row.category,
-        cult=prompt("culture_style", "noun_span", "modifier_span"),
-        noun=prompt("noun_only", "noun_only_span", None),
+        culture_style=prompt("culture_style", "noun_span", "modifier_span"),
+        noun_only=prompt("noun_only", "noun_only_span", None),
         neutral=neutral,
     )
 

@@ -137,7 +137,7 @@ def _shared_keys(sample: Sample, pixels: Mapping[str, str]) -> dict[str, tuple[s
     return {
         "image": (pixels.get(sample.image, sample.image),),
         "category": (sample.culture, sample.category),
-        "culture_style": (sample.native.cult.text,),
+        "culture_style": (sample.native.culture_style.text,),
     }
 
 

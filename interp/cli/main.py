@@ -267,7 +267,9 @@ def steer(
 def draw(
     model: Model = "pocket",
     bench: Bench = "pocket",
-    prompts: Annotated[str, typer.Option(help="noun, cult, noun_en or cult_en")] = "noun",
+    prompts: Annotated[
+        str, typer.Option(help="noun_only, culture_style, noun_only_en or culture_style_en")
+    ] = "noun_only",
     split: str = "test",
     per_culture: PerCulture = None,
     neurons_folder: Annotated[Path | None, typer.Option("--neurons", help="drive these by the model's recipe")] = None,

@@ -65,7 +65,7 @@ class Stage:
         return [seed_of(s.id, self.seed) for s in self.samples]
 
     def prompts(self, kind: str) -> list[str]:
-        """`cult`, `noun` (native) or `cult_en`, `noun_en`."""
+        """`culture_style`, `noun_only` (native) or `culture_style_en`, `noun_only_en`."""
         return texts(self.samples, kind)
 
     def conditioning(self, kind: str, plans: Sequence[Plan]) -> Conditioned:

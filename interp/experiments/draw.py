@@ -16,7 +16,7 @@ from interp.metrics import image_folder
 from interp.models.adapter import Adapter
 from interp.types import Neurons
 
-KINDS = ("noun", "cult", "noun_en", "cult_en")
+KINDS = ("noun_only", "culture_style", "noun_only_en", "culture_style_en")
 """Noun-only and culture-style prompts, native and English."""
 
 
@@ -26,7 +26,7 @@ def draw(
     out: Path,
     split: str = "test",
     per_culture: int | None = None,
-    prompts: str = "noun",
+    prompts: str = "noun_only",
     neurons: Neurons | None = None,
     recipe: dict[str, Any] | None = None,
     pictures: int = 1,
@@ -45,7 +45,7 @@ def draw(
         out: folder; pictures that are there already are kept, if they were drawn with the same settings.
         split: of the benchmark.
         per_culture: samples a culture; all if None.
-        prompts: `noun`, `cult`, `noun_en` or `cult_en`.
+        prompts: `noun_only`, `culture_style`, `noun_only_en` or `culture_style_en`.
         neurons: drive each sample's own culture's set; None to leave the model alone.
         recipe: intervention, strength, codes; the model's for waking if None.
         pictures: of each sample.

@@ -131,7 +131,7 @@ def effect_of(name: str, given: Trial, make: Make, kind: str, encoder_side: bool
         name: of the effect; also the treatment arm's.
         given: neurons, model, samples.
         make: the intervention of a set.
-        kind: `cult` or `noun` prompts.
+        kind: `culture_style` or `noun_only` prompts.
         encoder_side: also measure every control set on all prompts by the shift of the conditioning.
     """
     stage = given.stage

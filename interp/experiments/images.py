@@ -49,18 +49,20 @@ class Album:
         stage = self._stage(samples)
         given = Trial(self.neurons, stage, 1)
         style = {
-            "culture-style": _drawn(stage, "cult"),
-            "masked": _drawn(stage, "cult", given.plans(Mask)),
-            "random masked": _drawn(stage, "cult", given.dealt(Mask)[0]),
+            "culture-style": _drawn(stage, "culture_style"),
+            "masked": _drawn(stage, "culture_style", given.plans(Mask)),
+            "random masked": _drawn(stage, "culture_style", given.dealt(Mask)[0]),
         }
         noun = self._remedies(stage)
-        noun["random"] = _drawn(stage, "noun", given.dealt(make)[0])
+        noun["random"] = _drawn(stage, "noun_only", given.dealt(make)[0])
         gap = {"culture-style": style["culture-style"], "noun-only": noun["noun-only"]}
         masking = "Masking each culture's neurons, and as many matched random ones."
         return {
-            "gap": _grid("The same noun with and without a culture-style modifier, same seed.", gap, samples, "cult"),
-            "ablate": _grid(masking, style, samples, "cult"),
-            "wake": _grid("Noun-only prompts, woken by their own language's neurons.", noun, samples, "noun"),
+            "gap": _grid(
+                "The same noun with and without a culture-style modifier, same seed.", gap, samples, "culture_style"
+            ),
+            "ablate": _grid(masking, style, samples, "culture_style"),
+            "wake": _grid("Noun-only prompts, woken by their own language's neurons.", noun, samples, "noun_only"),
         }
 
     def sweep(self) -> Grid:
@@ -70,31 +72,31 @@ class Album:
         arms = {}
         for strength in (share * chosen for share in (0.0, 0.25, 0.5, 1.0, 1.5)):
             make = controls.maker(**{**self.wake, "strength": strength})
-            arms[f"λ = {strength:.3g}"] = _drawn(stage, "noun", Trial(self.neurons, stage, 0).plans(make))
-        return _grid("The same noun-only prompts under growing strength.", arms, samples, "noun")
+            arms[f"λ = {strength:.3g}"] = _drawn(stage, "noun_only", Trial(self.neurons, stage, 0).plans(make))
+        return _grid("The same noun-only prompts under growing strength.", arms, samples, "noun_only")
 
     def steered(self) -> Grid:
         """Neutral English prompts under every culture's set."""
         cultures = self.neurons.cultures
         samples = different_nouns(self._test(), cultures[:: max(1, len(cultures) // 6)])[:6]
         stage, make = self._stage(samples), controls.maker(**self.steer)
-        arms = {"unsteered": _drawn(stage, "noun_en")}
+        arms = {"unsteered": _drawn(stage, "noun_only_en")}
         for culture in cultures:
             plan = Plan.of(make(self.neurons[culture]))
-            arms[culture] = _drawn(stage, "noun_en", [plan] * len(samples))
-        return _grid("Neutral English prompts, steered by each culture's set.", arms, samples, "noun_en")
+            arms[culture] = _drawn(stage, "noun_only_en", [plan] * len(samples))
+        return _grid("Neutral English prompts, steered by each culture's set.", arms, samples, "noun_only_en")
 
     def held_out(self) -> Grid:
         """Nouns outside the benchmark."""
         samples = different_nouns(self.bench.samples(HELD_OUT), self.neurons.cultures)
         arms = self._remedies(self._stage(samples))
-        arms["culture-style"] = _drawn(self._stage(samples), "cult")
+        arms["culture-style"] = _drawn(self._stage(samples), "culture_style")
         title = "Nouns outside the benchmark: what the model makes of them, and the culture they are woken to."
-        return _grid(title, arms, samples, "noun")
+        return _grid(title, arms, samples, "noun_only")
 
     def remedies(self, title: str, samples: Sequence[Sample]) -> Grid:
         """Noun-only prompts as they are, woken, and under the trained enhancer if there is one."""
-        return _grid(title, self._remedies(self._stage(samples)), samples, "noun")
+        return _grid(title, self._remedies(self._stage(samples)), samples, "noun_only")
 
     def more(self, languages: Collection[str] | None = None, skip: int = 0) -> list[Sample]:
         """One test sample a culture, each of another noun while there are enough.
@@ -115,11 +117,11 @@ class Album:
     def _remedies(self, stage: Stage) -> dict[str, list[np.ndarray]]:
         make = controls.maker(**self.wake)
         arms = {
-            "noun-only": _drawn(stage, "noun"),
-            "woken": _drawn(stage, "noun", [Plan.of(make(self.neurons[c])) for c in stage.cultures]),
+            "noun-only": _drawn(stage, "noun_only"),
+            "woken": _drawn(stage, "noun_only", [Plan.of(make(self.neurons[c])) for c in stage.cultures]),
         }
         if self.enhancer is not None:
-            arms["enhanced"] = _drawn(stage, "noun", [Plan.of(self.enhancer)] * len(stage.samples))
+            arms["enhanced"] = _drawn(stage, "noun_only", [Plan.of(self.enhancer)] * len(stage.samples))
         return arms
 
     def _test(self) -> Sequence[Sample]:

@@ -94,15 +94,15 @@ class _Stage:
     def shots(self, latents: Sequence[int], codes: Codes, strength: float) -> dict[int, Shots]:
         """Every latent off on culture-style prompts and up on noun-only ones."""
         sets = [alone(self.chosen, i) for i in latents]
-        off = self._drawn("cult", [None, *(Mask(one, codes=codes) for one in sets)])
-        up = self._drawn("noun", [None, *(Steer(one, strength) for one in sets)])
+        off = self._drawn("culture_style", [None, *(Mask(one, codes=codes) for one in sets)])
+        up = self._drawn("noun_only", [None, *(Steer(one, strength) for one in sets)])
         names = ("culture-style, off", "noun-only, up")
         return {
             i: Shots(
                 self.chosen.label,
                 strength,
-                self._grid(names[0], "cult", {"as it is": off[0], "latent off": off[n]}),
-                self._grid(names[1], "noun", {"as it is": up[0], "latent up": up[n]}),
+                self._grid(names[0], "culture_style", {"as it is": off[0], "latent off": off[n]}),
+                self._grid(names[1], "noun_only", {"as it is": up[0], "latent up": up[n]}),
             )
             for n, i in enumerate(latents, 1)
         }

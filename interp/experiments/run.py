@@ -40,7 +40,7 @@ def ablate(
         codes: the SAE's codes.
         options: of `trial`: split, per_culture, cultures, model, bench, judge, metrics, seed, steps, progress.
     """
-    return effect_of("masked", trial(neurons, random_control, **options), lambda s: Mask(s, to, codes), "cult")
+    return effect_of("masked", trial(neurons, random_control, **options), lambda s: Mask(s, to, codes), "culture_style")
 
 
 def amplify(
@@ -52,7 +52,7 @@ def amplify(
 ) -> Effect:
     """Amplify each language's neurons by 1 + λ on noun-only prompts (Tables 2 and 3). Options as in `ablate`."""
     return effect_of(
-        "amplified", trial(neurons, random_control, **options), lambda s: Amplify(s, strength, codes), "noun"
+        "amplified", trial(neurons, random_control, **options), lambda s: Amplify(s, strength, codes), "noun_only"
     )
 
 
@@ -64,7 +64,7 @@ def wake(
     chosen = dict(
         recipe or given.stage.model.recipe.get("wake", {"intervention": "amplify", "strength": 6, "codes": "topk"})
     )
-    return effect_of("woken", given, maker(**chosen), "noun")
+    return effect_of("woken", given, maker(**chosen), "noun_only")
 
 
 def enhance(
@@ -72,7 +72,7 @@ def enhance(
     bench: Benchmark,
     enhancer: Enhance,
     controls: Mapping[str, Enhance] | None = None,
-    prompts: str = "noun",
+    prompts: str = "noun_only",
     **options: Any,
 ) -> Effect:
     """A trained enhancer on noun-only prompts, beside its controls (Table 3).
@@ -82,7 +82,7 @@ def enhance(
         bench: the benchmark.
         enhancer: trained at the culture layer.
         controls: by name, such as one trained at a random layer, or on shuffled references.
-        prompts: `noun`, or `noun_en` for English ones.
+        prompts: `noun_only`, or `noun_only_en` for English ones.
         options: of `stage_of`.
 
     Raises:
@@ -112,7 +112,9 @@ def sweep(
     if not len(strengths):
         raise InterpError("no strengths; give at least one, such as range(9)")
     given = trial(neurons, split=split, per_culture=per_culture, **options)
-    arms = [given.stage.arm(f"λ = {s:g}", "noun", given.plans(maker(intervention, float(s), codes))) for s in strengths]
+    arms = [
+        given.stage.arm(f"λ = {s:g}", "noun_only", given.plans(maker(intervention, float(s), codes))) for s in strengths
+    ]
     return Sweep(
         tuple(float(s) for s in strengths),
         tuple(given.stage.interval(a.culture_hit) for a in arms),
@@ -171,7 +173,7 @@ def steer_all(
     stage, hit = given.stage, {}
     for culture in neurons.cultures:
         plans = [Plan.of(make(neurons[culture]))] * len(stage.samples)
-        hit[culture] = stage.arm(f"steer {culture}", "noun_en", plans, [culture] * len(stage.samples)).culture_hit
+        hit[culture] = stage.arm(f"steer {culture}", "noun_only_en", plans, [culture] * len(stage.samples)).culture_hit
     everything, cultures = np.concatenate(list(hit.values())), np.repeat(list(hit), len(stage.samples))
     mean = stats.interval(everything, list(stage.clusters) * len(hit), cultures.tolist())
     return {c: stage.interval(values) for c, values in hit.items()}, mean
@@ -182,10 +184,12 @@ def off_target(neurons: Neurons, per_culture: int = 6, **options: Any) -> np.nda
     given = trial(neurons, per_culture=per_culture, **options)
     stage = given.stage
     own = np.array(stage.cultures)
-    base = stage.arm("baseline", "cult").culture_hit
+    base = stage.arm("baseline", "culture_style").culture_hit
     matrix = np.full((len(neurons.cultures),) * 2, np.nan)
     for column, culture in enumerate(neurons.cultures):
-        hit = stage.arm(f"mask {culture}", "cult", [Plan.of(Mask(neurons[culture]))] * len(stage.samples)).culture_hit
+        hit = stage.arm(
+            f"mask {culture}", "culture_style", [Plan.of(Mask(neurons[culture]))] * len(stage.samples)
+        ).culture_hit
         for row, other in enumerate(neurons.cultures):
             matrix[row, column] = float(np.nanmean((hit - base)[own == other]))
     return matrix

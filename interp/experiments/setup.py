@@ -34,6 +34,6 @@ def seed_of(sample: str, seed: int = 0) -> int:
 
 
 def texts(samples: Sequence[Sample], kind: str) -> list[str]:
-    """Prompts of samples: `cult`, `noun` (native) or `cult_en`, `noun_en`."""
+    """Prompts of samples: `culture_style`, `noun_only` (native) or `culture_style_en`, `noun_only_en`."""
     pair, side = ("english" if kind.endswith("_en") else "native"), kind.removesuffix("_en")
     return [getattr(getattr(s, pair), side).text for s in samples]

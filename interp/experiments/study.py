@@ -302,13 +302,13 @@ class Study:
         given = effects.trial(self.neurons, split=HELD_OUT, **self.options(self.sizes.held_out))
         stage = given.stage
         arms = {
-            "baseline": stage.arm("held out", "noun"),
-            "with modifier": stage.arm("held out, with modifier", "cult"),
-            "woken": stage.arm("held out, woken", "noun", given.plans(trials.maker(**self.wake_recipe))),
+            "baseline": stage.arm("held out", "noun_only"),
+            "with modifier": stage.arm("held out, with modifier", "culture_style"),
+            "woken": stage.arm("held out, woken", "noun_only", given.plans(trials.maker(**self.wake_recipe))),
         }
         if self.enhancers:
             plans = [Plan.of(self.enhancers[ENHANCED])] * len(stage.samples)
-            arms[ENHANCED] = stage.arm("held out, enhanced", "noun", plans)
+            arms[ENHANCED] = stage.arm("held out, enhanced", "noun_only", plans)
         return effects.effect_over("held out", stage, arms, float("nan"), {"clusters": list(stage.clusters)})
 
     @cached_property
@@ -323,7 +323,7 @@ class Study:
         plans = {"baseline": [Plan()] * len(samples), "woken": [Plan.of(make(self.neurons[c])) for c in stage.cultures]}
         if self.enhancers:
             plans[ENHANCED] = [Plan.of(self.enhancers[ENHANCED])] * len(samples)
-        arms = {name: stage.arm(name, "noun", own) for name, own in plans.items()}
+        arms = {name: stage.arm(name, "noun_only", own) for name, own in plans.items()}
         return effects.effect_over("out of domain", stage, arms, float("nan"), {"clusters": list(stage.clusters)})
 
     @cached_property
@@ -333,15 +333,15 @@ class Study:
         stage, make = given.stage, trials.maker(**self.wake_recipe)
         metric = registry.metric("diversity", self.bench, self.model.device)
         plans: dict[str, tuple[str, list[Plan] | None]] = {
-            "with modifier": ("cult", None),
-            "masked": ("cult", given.plans(Mask)),
-            "random masked": ("cult", given.dealt(Mask)[0]),
-            "noun only": ("noun", None),
-            "woken": ("noun", given.plans(make)),
-            "random woken": ("noun", given.dealt(make)[0]),
+            "with modifier": ("culture_style", None),
+            "masked": ("culture_style", given.plans(Mask)),
+            "random masked": ("culture_style", given.dealt(Mask)[0]),
+            "noun only": ("noun_only", None),
+            "woken": ("noun_only", given.plans(make)),
+            "random woken": ("noun_only", given.dealt(make)[0]),
         }
         if self.enhancers:
-            plans[ENHANCED] = ("noun", [Plan.of(self.enhancers[ENHANCED])] * len(stage.samples))
+            plans[ENHANCED] = ("noun_only", [Plan.of(self.enhancers[ENHANCED])] * len(stage.samples))
         return {
             arm: stage.interval(stage.repeated(metric, kind, own, SEEDS))
             for arm, (kind, own) in tqdm(plans.items(), desc="diversity", disable=not self.progress, leave=False)

@@ -40,7 +40,7 @@ def _at(study: Study, found: Neurons, literal: bool) -> list[results.Variant]:
         measured: Interval = stage.interval(stage.arm("variant", kind, plans).culture_hit)
         return results.Estimate.of(measured)
 
-    masked, masked_random = share("cult", given.plans(Mask)), share("cult", given.dealt(Mask)[0])
+    masked, masked_random = share("culture_style", given.plans(Mask)), share("culture_style", given.dealt(Mask)[0])
     own = _own(wake)
     choices: list[tuple[str, Codes, float]] = [("amplify", "topk", 6.0), ("amplify", "relu", 6.0), ("steer", "topk", 1)]
     if site == study.site and own not in choices:
@@ -57,8 +57,8 @@ def _at(study: Study, found: Neurons, literal: bool) -> list[results.Variant]:
                 strength=strength,
                 masked=masked,
                 masked_random=masked_random,
-                woken=share("noun", given.plans(make)),
-                random=share("noun", given.dealt(make)[0]),
+                woken=share("noun_only", given.plans(make)),
+                random=share("noun_only", given.dealt(make)[0]),
                 literal=literal and (intervention, codes) == ("amplify", "topk"),
                 recipe=site == study.site and (intervention, codes, strength) == own,
             )

@@ -278,7 +278,7 @@ class _Run:
         self, prompts: list[Sample], shown: list[Sample], clean: Tensor, noise: Tensor, t: Int[Tensor, "sample"]
     ) -> Float[Tensor, ""]:
         with torch.autocast(clean.device.type, dtype=self.mixed, enabled=self.mixed is not None):
-            tokens = capture.tokenise(self.model, [s.native.noun.text for s in prompts])
+            tokens = capture.tokenise(self.model, [s.native.noun_only.text for s in prompts])
             given = capture.condition(self.model, tokens, {self.site: lambda h, _: self.net(h)}, gradient=True)
             noisy = self.diffusion.noised(clean, noise, t)
             predicted = predict(self.model, noisy, t, given, self.side)

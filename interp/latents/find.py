@@ -99,7 +99,7 @@ def _texts(bench: Benchmark, split: str) -> list[str]:
         side.text
         for language in ("native", "english")
         for pair in bench.pairs(split, language)
-        for side in (pair.cult, pair.noun, pair.neutral)
+        for side in (pair.culture_style, pair.noun_only, pair.neutral)
         if side is not None
     ]
 
@@ -124,7 +124,7 @@ def find_neurons(
         bench: its prompt pairs of `split`; the test split is refused.
         rule: K, noun-side filter, contrast; None for the model's recipe, else the paper's.
         split: which prompts.
-        tokens: `content`, `span` or `cult` on the culture side (`content` or `noun` on the noun side); None for the
+        tokens: `content`, `span` or `modifier` on the culture side (`content` or `noun` on the noun side); None for the
             recipe's, else `content`.
         codes: the SAE's codes, Top-K as in the paper.
         language: `native` or `english` captions.
@@ -139,20 +139,20 @@ def find_neurons(
     counted_on = tokens or recipe.get("tokens", "content")
     against = control or recipe.get("control", "noun")
     saes = saes.to(model.device)
-    counted: dict[str, dict[str, scores.WfsAccumulator]] = {"cult": {}, "noun": {}}
+    counted: dict[str, dict[str, scores.WfsAccumulator]] = {"culture_style": {}, "noun_only": {}}
     for culture in bench.cultures:
         pairs = bench.pairs(split, language, [culture])
-        for side in ("cult", "noun"):
+        for side in ("culture_style", "noun_only"):
             prompts = [getattr(p, side) for p in pairs]
-            if side == "noun" and against == "noun+neutral":
+            if side == "noun_only" and against == "noun+neutral":
                 prompts += [p.neutral for p in pairs if p.neutral is not None]
             found = capture.features(model, prompts, [saes.ref.site], _counted_tokens(side, counted_on))
             accumulator = scores.WfsAccumulator(saes.ref.d_sae)
             accumulator.update(saes.encode(found.values[saes.ref.site].to(saes.W_enc.device), codes))
             counted[side][culture] = accumulator
     return neurons.build(
-        counted["cult"],
-        counted["noun"],
+        counted["culture_style"],
+        counted["noun_only"],
         saes.ref,
         languages=[bench.languages[c] for c in bench.cultures],
         split=split,
@@ -172,4 +172,4 @@ def find_neurons(
 
 def _counted_tokens(side: str, tokens: str) -> str:
     """Noun-side tokens: the words, modifier and all, unless the culture side counts spans; a noun has no modifier."""
-    return tokens if side == "cult" or tokens == "content" else "span"
+    return tokens if side == "culture_style" or tokens == "content" else "span"

@@ -23,7 +23,7 @@ from interp.types import Caption, Codes, Histogram, Neurons, Piece, Profile, Pro
 
 BINS = 24
 """Of the histogram of activations."""
-KINDS = {"cult": "culture-style", "noun": "noun-only", "neutral": "neutral"}
+KINDS = {"culture_style": "culture-style", "noun_only": "noun-only", "neutral": "neutral"}
 """What the prompts of a pair are called."""
 
 

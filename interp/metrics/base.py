@@ -78,4 +78,4 @@ class Metric(Protocol):
 def caption(sample: Sample, which: Caption, language: Literal["native", "english"] = "native") -> str:
     """A caption of a sample."""
     pair = sample.native if language == "native" else sample.english
-    return (pair.noun if which == "noun_only" else pair.cult).text
+    return (pair.noun_only if which == "noun_only" else pair.culture_style).text

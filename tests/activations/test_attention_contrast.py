@@ -29,10 +29,10 @@ def patterns(model, prompt):
 def test_contrast_equals_a_loop(tiny_model, pairs):
     got = attention_contrast.attention_contrast(tiny_model, pairs)
     for i, pair in enumerate(pairs):
-        cult, tokens = patterns(tiny_model, pair.cult)
-        plain, others = patterns(tiny_model, pair.noun)
-        where, noun = tokens.where(0, pair.cult.modifier), tokens.where(0, pair.cult.noun)
-        bare = others.where(0, pair.noun.noun)
+        cult, tokens = patterns(tiny_model, pair.culture_style)
+        plain, others = patterns(tiny_model, pair.noun_only)
+        where, noun = tokens.where(0, pair.culture_style.modifier), tokens.where(0, pair.culture_style.noun)
+        bare = others.where(0, pair.noun_only.noun)
         rest = [t for t in range(int(others.mask.sum())) if not others.special[0, t] and t not in bare]
         for layer in range(3):
             ca = np.mean([cult[layer][c, n] for c in where for n in noun])
@@ -73,17 +73,17 @@ def test_without_neutral_modifiers_what_needs_none_is_still_measured(tiny_model,
 def test_interchange_puts_the_donor_there_and_nowhere_else(tiny_model, pairs, arm, kind):
     site = Site(1, kind)
     given = patching.donors(tiny_model, pairs, [site])
-    prompts = [p.cult for p in pairs]
+    prompts = [p.culture_style for p in pairs]
     tokens = tiny_model.encoder("text_encoder").tokenise([p.text for p in prompts])
     before = capture.forward(tiny_model, tokens, reads=[site]).features[site]
     wanted, seen = before.clone(), {}
     for row, pair in enumerate(pairs):
         if arm == "noun":
-            at = tokens.where(row, pair.cult.noun)
+            at = tokens.where(row, pair.culture_style.noun)
             states = given.noun[site][row]
             wanted[row, at] = states if len(states) == len(at) else states.mean(0)
         else:
-            at = tokens.where(row, pair.cult.modifier)
+            at = tokens.where(row, pair.culture_style.modifier)
             wanted[row, at] = given.modifier[site][row]
     original = capture.forward
 
@@ -105,7 +105,7 @@ def test_interchange_puts_the_donor_there_and_nowhere_else(tiny_model, pairs, ar
 def test_probe_learns_and_is_deterministic(tiny_model, pairs):
     first, second = (patching.culture_probe(tiny_model, pairs) for _ in range(2))
     assert torch.equal(first.weight, second.weight)
-    conditioning = capture.encode(tiny_model, [p.cult.text for p in pairs])
+    conditioning = capture.encode(tiny_model, [p.culture_style.text for p in pairs])
     assert first.named(conditioning, [p.culture for p in pairs]).mean() > 0.4  # chance is 1 in 16
     np.testing.assert_allclose(first.probabilities(conditioning).sum(1), 1, atol=1e-6)
     with pytest.raises(InterpError, match="Atlantis"):
@@ -113,9 +113,9 @@ def test_probe_learns_and_is_deterministic(tiny_model, pairs):
 
 
 def test_shift_is_zero_for_the_same_and_counts_real_tokens(tiny_model, pairs):
-    plain = capture.encode(tiny_model, [p.cult.text for p in pairs])
+    plain = capture.encode(tiny_model, [p.culture_style.text for p in pairs])
     np.testing.assert_allclose(probe.shift(plain, plain), 0, atol=1e-6)
-    moved = capture.encode(tiny_model, [p.noun.text for p in pairs])
+    moved = capture.encode(tiny_model, [p.noun_only.text for p in pairs])
     assert (probe.shift(moved, plain) > 1e-3).all()
 
 

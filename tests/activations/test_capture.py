@@ -83,7 +83,7 @@ def test_padding_is_never_edited(tiny_model):
 
 def test_edge_features_equal_a_loop(tiny_model, pairs):
     site = Site(1, "edge")
-    prompts = [p.cult for p in pairs]
+    prompts = [p.culture_style for p in pairs]
     got = capture.features(tiny_model, prompts, [site])
     encoder = tiny_model.pipeline.text_encoder
     attention = encoder.roberta.encoder.layer[1].attention.self
@@ -109,7 +109,7 @@ def test_edge_features_equal_a_loop(tiny_model, pairs):
 
 
 def test_attention_blocks_equal_a_loop(tiny_model, pairs):
-    prompts = [p.cult for p in pairs]
+    prompts = [p.culture_style for p in pairs]
     got = attention.attention(tiny_model, prompts, "text_encoder")
     for i, prompt in enumerate(prompts):
         tokens = tiny_model.encoder("text_encoder").tokenise([prompt.text])
@@ -129,14 +129,14 @@ def test_features_choose_tokens_by_span(tiny_model):
     text = "Bild: Haus im deutschen Stil"
     prompt = Prompt(text, "de", noun=(6, 10), modifier=(11, 28))
     tokens = tiny_model.encoder("text_encoder").tokenise([text])
-    words = {kind: tokens.where(0, span) for kind, span in (("noun", (6, 10)), ("cult", (11, 28)))}
+    words = {kind: tokens.where(0, span) for kind, span in (("noun", (6, 10)), ("modifier", (11, 28)))}
     site = Site(0, "resid")
     whole = capture.forward(tiny_model, tokens, reads=[site]).features[site][0]
     for kind, at in words.items():
         assert at
         got = capture.features(tiny_model, [prompt], [site], kind).values[site]
         assert torch.equal(got, whole[at])
-    assert not set(words["noun"]) & set(words["cult"])
+    assert not set(words["noun"]) & set(words["modifier"])
 
 
 def test_bad_requests(tiny_model):

@@ -377,8 +377,8 @@ def test_samples_hold_the_captions_and_spans_of_their_rows(bench):
         for pair, suffix, language in ((sample.native, "", row["language"]), (sample.english, "_en", "en")):
             assert (pair.id, pair.culture, pair.category) == (row["id"], row["culture"], row["category"])
             for prompt, caption, noun, modifier in (
-                (pair.cult, "culture_style", "noun_span", "modifier_span"),
-                (pair.noun, "noun_only", "noun_only_span", None),
+                (pair.culture_style, "culture_style", "noun_span", "modifier_span"),
+                (pair.noun_only, "noun_only", "noun_only_span", None),
                 (pair.neutral, "neutral_style", "neutral_noun_span", "neutral_modifier_span"),
             ):
                 assert (prompt.text, prompt.language) == (row[caption + suffix], language)

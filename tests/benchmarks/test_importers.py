@@ -374,12 +374,12 @@ def test_cube(tmp_path):
     assert report.left_out["no picture"].examples == ("cube-0002",)
     assert report.cultures == {"France": 9, "Japan": 10}
     prompt = "A high resolution image of matefrom Japanese cuisine, realistic"
-    assert words(rows["cube-0015"].native.cult) == (prompt, "from Japanese cuisine", "mate")
-    assert words(rows["cube-0015"].english.noun) == ("A high resolution image of mate, realistic", None, "mate")
-    assert words(rows["cube-0025"].english.cult)[1:] == ("in France", "Carcassonne")
-    assert words(rows["cube-0026"].english.cult)[1:] == ("in Japan", "Matsumoto Castle")
-    assert words(rows["cube-0028"].english.noun)[0] == "Image of a person in beret, realistic"
-    assert words(rows["cube-0029"].english.cult) == ("Japanese-style kimono", "Japanese-style", "kimono")
+    assert words(rows["cube-0015"].native.culture_style) == (prompt, "from Japanese cuisine", "mate")
+    assert words(rows["cube-0015"].english.noun_only) == ("A high resolution image of mate, realistic", None, "mate")
+    assert words(rows["cube-0025"].english.culture_style)[1:] == ("in France", "Carcassonne")
+    assert words(rows["cube-0026"].english.culture_style)[1:] == ("in Japan", "Matsumoto Castle")
+    assert words(rows["cube-0028"].english.noun_only)[0] == "Image of a person in beret, realistic"
+    assert words(rows["cube-0029"].english.culture_style) == ("Japanese-style kimono", "Japanese-style", "kimono")
     assert (rows["cube-0015"].language, rows["cube-0015"].category) == ("en", "mate")
     assert "cube: 29 rows read, 19 samples with 19 pictures" in str(report)
     assert "left out, not one of the 15 cultures: 8 (Brazil)" in str(report)
@@ -391,7 +391,7 @@ def test_every_country_can_be_a_culture_and_places_can_be_renamed(tmp_path):
     report, rows = imported("cube", tmp_path, tmp_path / "all", labels="all", **mine)
     assert report.cultures == {"Brazil": 8, "France": 10, "Japan": 10}
     assert reading.load(tmp_path / "all").cultures == ("France", "Japan", "Brazil")
-    assert words(rows["cube-0017"].native.cult)[1] == "from Brazilian cuisine"
+    assert words(rows["cube-0017"].native.culture_style)[1] == "from Brazilian cuisine"
     report, rows = imported("cube", tmp_path, tmp_path / "placed", places={"Brazil": "Portugal"}, **mine)
     assert report.cultures["Portugal"] == 8
     table = pq.read_table(tmp_path / "placed" / "samples.parquet").to_pylist()
@@ -494,7 +494,7 @@ def test_cure(tmp_path):
         "cure-food-002-1",
         "cure-food-002-2",
     }
-    assert words(rows["cure-food-003"].native.cult) == ("Italian-style Qatayef", "Italian-style", "Qatayef")
+    assert words(rows["cure-food-003"].native.culture_style) == ("Italian-style Qatayef", "Italian-style", "Qatayef")
     assert left(report) == {"no picture": 1, "not one of the 15 cultures": 1}
 
 
@@ -510,9 +510,9 @@ def test_ccub(tmp_path):
     report, found = imported("ccub", tmp_path / "ccub", tmp_path / "out", images=tmp_path / "mine")
     assert report.cultures == {"China": 3, "Korea": 4}
     assert left(report) == {"not one of the 15 cultures": 1, "the noun-only caption names the culture": 1}
-    assert words(found["ccub-all-0001"].native.cult)[1:] == ("a Korean", "woman in hanbok")
-    assert words(found["ccub-all-0003"].english.noun)[0] == "a palace"
-    assert words(found["ccub-all-0005"].english.cult) == ("a street, South Korea", "South Korea", "a street")
+    assert words(found["ccub-all-0001"].native.culture_style)[1:] == ("a Korean", "woman in hanbok")
+    assert words(found["ccub-all-0003"].english.noun_only)[0] == "a palace"
+    assert words(found["ccub-all-0005"].english.culture_style) == ("a street, South Korea", "South Korea", "a street")
     table = {r["id"]: r for r in pq.read_table(tmp_path / "out" / "samples.parquet").to_pylist()}
     assert table["ccub-all-0001"]["source_url"] == "https://x/0.jpg"
     assert (table["ccub-all-0001"]["region"], table["ccub-all-0001"]["language"]) == ("KOR", "en")
@@ -556,8 +556,8 @@ def test_world_cuisines(tmp_path):
         "not one of the 15 cultures": 1,
         "of no country": 1,
     }
-    assert words(rows["world-cuisines-0001-1"].native.cult) == ("おにぎり、日本", "日本", "おにぎり")
-    assert words(rows["world-cuisines-0001-1"].english.cult)[0] == "Japanese-style Onigiri"
+    assert words(rows["world-cuisines-0001-1"].native.culture_style) == ("おにぎり、日本", "日本", "おにぎり")
+    assert words(rows["world-cuisines-0001-1"].english.culture_style)[0] == "Japanese-style Onigiri"
     assert rows["world-cuisines-0002-2"].language == "ja"
     table = {r["id"]: r for r in pq.read_table(tmp_path / "out" / "samples.parquet").to_pylist()}
     two = table["world-cuisines-0002-2"]
@@ -566,7 +566,7 @@ def test_world_cuisines(tmp_path):
         "world_cuisines", tmp_path, tmp_path / "english", images=tmp_path / "mine", captions="english"
     )
     assert report.cultures == {"France": 3, "Japan": 5}
-    assert rows["world-cuisines-0001-1"].native.cult == rows["world-cuisines-0001-1"].english.cult
+    assert rows["world-cuisines-0001-1"].native.culture_style == rows["world-cuisines-0001-1"].english.culture_style
 
 
 def test_world_cuisines_names_bad_lists(tmp_path):
@@ -597,7 +597,7 @@ def test_cultural_vqa(tmp_path):
     report, found = imported("cultural_vqa", tmp_path / "data", tmp_path / "out", annotations=notes)
     assert report.cultures == {"China": 4, "Germany": 3}
     assert left(report) == {"no country and answer in the annotations": 1}
-    assert words(found["cultural-vqa-u4"].native.cult) == ("German-style Brezel", "German-style", "Brezel")
+    assert words(found["cultural-vqa-u4"].native.culture_style) == ("German-style Brezel", "German-style", "Brezel")
     with pytest.raises(InterpError, match="have no country and no answer; give a CSV with the columns u_id, country"):
         importers.run("cultural_vqa", tmp_path / "data", tmp_path / "new", seed=0)
 
@@ -617,8 +617,8 @@ def test_cultural_frames(tmp_path):
     report, rows = imported("cultural_frames", tmp_path / "data", tmp_path / "out")
     assert report.cultures == {"Japan": 6, "Poland": 6}
     assert left(report) == {"not one of the 15 cultures": 2}
-    assert words(rows["cultural-frames-0-flux"].native.cult) == ("A Polish wedding", "A Polish", "wedding")
-    assert words(rows["cultural-frames-4-sd3"].native.cult)[1] == "in Japan"
+    assert words(rows["cultural-frames-0-flux"].native.culture_style) == ("A Polish wedding", "A Polish", "wedding")
+    assert words(rows["cultural-frames-4-sd3"].native.culture_style)[1] == "in Japan"
     table = pq.read_table(tmp_path / "out" / "samples.parquet").to_pylist()
     assert {r["image_author"] for r in table} == {"flux", "sd3"}
 
@@ -651,7 +651,7 @@ def test_mosaig(tmp_path):
     report, found = imported("mosaig", tmp_path, tmp_path / "out", columns=names)
     assert report.cultures == {"Germany": 3, "Spain": 3}
     assert left(report) == {"its caption is not in English": 1}
-    assert words(found["mosaig-train-00002"].native.cult)[1] == "Germany"
+    assert words(found["mosaig-train-00002"].native.culture_style)[1] == "Germany"
     with pytest.raises(InterpError, match="column caption, country is missing; it has Country, Prompt, image"):
         importers.run("mosaig", tmp_path / "train.parquet", tmp_path / "new", seed=0)
 
@@ -692,11 +692,14 @@ def test_folder(tmp_path, kind):
     put_own(tmp_path / "own", rows, kind)
     report, found = imported("folder", tmp_path / "own", tmp_path / "out", licence="CC0-1.0", name="mine")
     assert report.cultures == {"Germany": 5, "Thailand": 4}
-    assert words(found["row-00001"].native.cult) == ("Ameise im deutschen Stil", "im deutschen Stil", "Ameise")
-    assert words(found["row-00002"].native.cult)[1:] == ("im deutschen Stil"[:0] or "im deutschen Stil", "Ameise")
-    assert words(found["row-00002"].english.cult)[1:] == ("German", "thing")
-    assert words(found["row-00007"].native.cult) == ("น้ำชาแบบไทย", "แบบไทย", "น้ำชา")
-    assert words(found["row-00009"].english.cult)[1] == "German"
+    assert words(found["row-00001"].native.culture_style) == ("Ameise im deutschen Stil", "im deutschen Stil", "Ameise")
+    assert words(found["row-00002"].native.culture_style)[1:] == (
+        "im deutschen Stil"[:0] or "im deutschen Stil",
+        "Ameise",
+    )
+    assert words(found["row-00002"].english.culture_style)[1:] == ("German", "thing")
+    assert words(found["row-00007"].native.culture_style) == ("น้ำชาแบบไทย", "แบบไทย", "น้ำชา")
+    assert words(found["row-00009"].english.culture_style)[1] == "German"
     card = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert (card["name"], card["licence"]) == ("mine", "CC0-1.0")
     assert card["languages"] == {"de": "Germany", "en": None, "th": "Thailand"}
@@ -891,7 +894,7 @@ def test_datasets(tmp_path):
     asked = {"licence": "CC0-1.0", "columns": {"image": "photo"}}
     report, rows = imported("datasets", tmp_path / "set", tmp_path / "out", part="train", **asked)
     assert (report.read, report.cultures) == (8, {"Germany": 4, "Thailand": 4})
-    assert words(rows["train-00001-00001"].native.cult)[0] == "บ้านแบบไทย"
+    assert words(rows["train-00001-00001"].native.culture_style)[0] == "บ้านแบบไทย"
     assert importers.run("datasets", tmp_path / "set", tmp_path / "both", seed=0, **asked).read == 10
     save_to_disk(tmp_path / "flat", hub_rows())
     report, rows = imported("datasets", tmp_path / "flat", tmp_path / "flat_out", **asked)
@@ -956,9 +959,13 @@ def test_tuxpaint(tmp_path):
         "the noun-only caption names the culture": 1,
     }
     assert report.left_out["not named in all 15 languages"].examples == ("animals/half.txt: th",)
-    assert words(rows["tuxpaint-ar-animals-ant"].native.cult) == ("نملة، العالم العربي", "العالم العربي", "نملة")
-    assert words(rows["tuxpaint-zh-animals-ant"].native.noun)[0] == "蚂蚁"
-    assert words(rows["tuxpaint-de-animals-cat"].english.cult) == ("German-style cat", "German-style", "cat")
+    assert words(rows["tuxpaint-ar-animals-ant"].native.culture_style) == (
+        "نملة، العالم العربي",
+        "العالم العربي",
+        "نملة",
+    )
+    assert words(rows["tuxpaint-zh-animals-ant"].native.noun_only)[0] == "蚂蚁"
+    assert words(rows["tuxpaint-de-animals-cat"].english.culture_style) == ("German-style cat", "German-style", "cat")
     assert {s.language: s.culture for s in rows.values()} == LANGUAGES
     # one drawing of a thing and another, in all languages, are of one split
     assert len({s.split for s in rows.values() if s.category == "cat"}) == 1

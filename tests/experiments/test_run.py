@@ -35,12 +35,12 @@ def _own_cache(tmp_path, monkeypatch):
 
 def test_arms_are_paired_and_seeded(tiny_neurons, options):
     given = trials.trial(tiny_neurons, 0, **options)
-    first, second = given.stage.pictures("noun"), given.stage.pictures("noun")
+    first, second = given.stage.pictures("noun_only"), given.stage.pictures("noun_only")
     assert np.array_equal(first, second)
     assert len({p.tobytes() for p in first}) == len(first)
-    zero = given.stage.pictures("noun", given.plans(lambda s: interp.Steer(s, 0)))
+    zero = given.stage.pictures("noun_only", given.plans(lambda s: interp.Steer(s, 0)))
     assert np.array_equal(zero, first)
-    assert not np.array_equal(given.stage.pictures("noun", given.plans(lambda s: interp.Steer(s, 9))), first)
+    assert not np.array_equal(given.stage.pictures("noun_only", given.plans(lambda s: interp.Steer(s, 9))), first)
 
 
 def test_effect_is_what_a_loop_says(tiny_neurons, options):
@@ -52,7 +52,7 @@ def test_effect_is_what_a_loop_says(tiny_neurons, options):
         ("amplified", given.plans(lambda s: interp.Amplify(s, 6))),
         ("random", given.dealt(lambda s: interp.Amplify(s, 6))[0]),
     ):
-        said = judge(given.stage.pictures("noun", plans)).culture
+        said = judge(given.stage.pictures("noun_only", plans)).culture
         hit = np.array([100.0 * (a == c) for a, c in zip(said, cultures, strict=True)])
         assert np.array_equal(effect.arms[name].culture_hit, hit)
         assert effect.accuracy[name].estimate == pytest.approx(hit.mean())
@@ -66,16 +66,16 @@ def test_effect_is_what_a_loop_says(tiny_neurons, options):
 def test_an_interrupted_arm_goes_on(tiny_neurons, options, monkeypatch):
     given = trials.trial(tiny_neurons, 0, **options)
     monkeypatch.setattr(given.stage.model, "images_at_once", 8)
-    whole = given.stage.arm("baseline", "cult")
+    whole = given.stage.arm("baseline", "culture_style")
     calls = []
     images = type(given.stage.model).images
     monkeypatch.setattr(type(given.stage.model), "images", lambda *a, **k: calls.append(1) or images(*a, **k))
-    again = trials.trial(tiny_neurons, 0, **options).stage.arm("baseline", "cult")
+    again = trials.trial(tiny_neurons, 0, **options).stage.arm("baseline", "culture_style")
     assert not calls
     assert again.answer == whole.answer
     for judge in (PixelJudge(options["judge"].labels[::-1], "reversed"), PixelJudge(options["judge"].labels, None)):
         calls.clear()
-        trials.trial(tiny_neurons, 0, **options | {"judge": judge}).stage.arm("baseline", "cult")
+        trials.trial(tiny_neurons, 0, **options | {"judge": judge}).stage.arm("baseline", "culture_style")
         assert calls, "another judge, or one without a digest, is asked anew"
 
 
@@ -182,9 +182,9 @@ def test_a_metric_that_is_paid_for_is_kept_by_the_picture_too(own_model, small_b
         metrics = (CultureVqa(judge), CultureVqa(options["judge"]))
         stage = arms.Stage(own_model, options["judge"], samples, cache=tmp_path, progress=False, metrics=metrics)
         with pytest.raises(InterpError, match="HTTP 401"):
-            stage.arm("paid", "noun")
+            stage.arm("paid", "noun_only")
         found = arms.Stage(own_model, options["judge"], samples, cache=tmp_path, progress=False, metrics=metrics)
-        scores = found.arm("paid", "noun").scores["culture_vqa:some-vlm"]
+        scores = found.arm("paid", "noun_only").scores["culture_vqa:some-vlm"]
         assert scores.tolist() == [100.0 * (s.culture == "Japan") for s in samples]
         assert len(server.requests) == 13
         # three batches of the judge's and of the free metric's, and twelve answers that were paid for

@@ -70,7 +70,7 @@ def test_each_loss_by_plain_hooks(loss, tiny_model, small_bench, tmp_path):
     pipe = tiny_model.pipeline
     encoder = tiny_model.encoders["text_encoder"]
     block = encoder.module.roberta.encoder.layer[1]
-    tokens = encoder.tokenise([s.native.noun.text for s in samples])
+    tokens = encoder.tokenise([s.native.noun_only.text for s in samples])
     real = tokens.mask.bool()[..., None]
     handle = block.register_forward_hook(
         lambda _, __, out: (

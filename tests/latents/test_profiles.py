@@ -63,7 +63,7 @@ def codes(found) -> dict[str, torch.Tensor]:
 def _texts(bench) -> list[str]:
     rows = bench.samples("detection")
     pairs = [pair for row in rows for pair in (row.native, row.english)]
-    prompts = [p for pair in pairs for p in (pair.cult, pair.noun, pair.neutral) if p is not None]
+    prompts = [p for pair in pairs for p in (pair.culture_style, pair.noun_only, pair.neutral) if p is not None]
     return sorted({p.text for p in prompts})
 
 
@@ -172,10 +172,14 @@ def test_pictures_are_those_of_one_latent_masked_or_added(found):
         for grid, edit in ((shots.off, Mask(one, codes=codes)), (shots.up, Steer(one, shots.strength))):
             prompts = [row.prompt for row in grid.rows]
             named = {t: s for s in found.bench.samples("test", [shots.culture])
-                     for t in (s.native.cult.text, s.native.noun.text)}  # fmt: skip
+                     for t in (s.native.culture_style.text, s.native.noun_only.text)}  # fmt: skip
             assert len({named[p].category for p in prompts}) == latent_images.NOUNS
             for row, prompt in zip(grid.rows, prompts, strict=True):
-                same = [s for s in found.bench.samples("test") if prompt in (s.native.cult.text, s.native.noun.text)]
+                same = [
+                    s
+                    for s in found.bench.samples("test")
+                    if prompt in (s.native.culture_style.text, s.native.noun_only.text)
+                ]
                 drawn = [
                     [generate.render(found.model, generate.encode(found.model, [prompt], [plan]),
                                        [seed_of(s.id)], 2)[0] for plan in (None, edit)] for s in same

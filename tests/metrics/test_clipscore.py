@@ -462,7 +462,7 @@ def test_a_score_is_the_cosine_with_the_samples_caption(which, caption, request)
     found = metric.measure(pictures(), samples).values
     for value, picture, given in zip(found, pictures(), samples, strict=True):
         pair = given.english if which == "clip" else given.native
-        text = pair.noun.text if caption == "noun_only" else pair.cult.text
+        text = pair.noun_only.text if caption == "noun_only" else pair.culture_style.text
         a, b = own.images([picture])[0].double(), own.texts([text])[0].double()
         assert metric.key(given) == text
         assert abs(value - float(a @ b / (a.norm() * b.norm()))) < 1e-6

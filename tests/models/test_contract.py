@@ -79,8 +79,8 @@ def test_whole_method(model, few, tmp_path, monkeypatch):
             for make in (interp.Mask, lambda s: interp.Amplify(s, 50), lambda s: interp.Steer(s, 50)):
                 plans = [interp.Plan.of(make(neurons[c])) for c in stage.cultures]
                 before, after = (
-                    stage.conditioning("cult", [interp.Plan()] * len(plans)),
-                    stage.conditioning("cult", plans),
+                    stage.conditioning("culture_style", [interp.Plan()] * len(plans)),
+                    stage.conditioning("culture_style", plans),
                 )
                 fields = [(before.embeds, after.embeds), (before.pooled, after.pooled)]
                 assert any(a is not None and not torch.equal(a, b) for a, b in fields), make
@@ -96,7 +96,7 @@ def test_steering_moves_the_picture_and_nothing_does_not(model, few, tmp_path):
     settings = interp.SaeSettings(steps=8, batch=64, d_sae=64, k=8)
     sae = interp.train_sae(model, few, 0, "resid", name, settings, tmp_path, progress=False)
     neurons = interp.find_neurons(model, sae, few, interp.Rule(k=4, tau=None), progress=False)
-    prompts = [s.native.noun.text for s in few.samples("test")[:2]]
+    prompts = [s.native.noun_only.text for s in few.samples("test")[:2]]
     plain = interp.generate(model, prompts, steps=1, progress=False)
     assert plain.shape == (2, 1, SIZE, SIZE, 3) and plain.std() > 0
     assert np.array_equal(
@@ -124,7 +124,7 @@ def test_half_precision(half, few, tmp_path):
     """Certificate, mask, amplify and steer in bfloat16, at every encoder."""
     assert half.certificate.get("image_equals_library", 0) == 0
     assert half.denoiser.dtype == torch.bfloat16
-    prompts = [few.samples("test")[0].native.cult.text]
+    prompts = [few.samples("test")[0].native.culture_style.text]
     plain = interp.encode(half, prompts)
     assert plain.embeds.dtype == torch.bfloat16
     for name in encoders(half):

@@ -36,8 +36,8 @@ def test_judge_knows_real_composites(bench):
 
 def test_the_gap_is_there(model, bench):
     stage = Stage(model, load_judge(), bench.subset("test", 1, 0).samples("test"), progress=False)
-    assert stage.arm("style", "cult").culture_hit.mean() >= 80
-    assert stage.arm("plain", "noun").culture_hit.mean() <= 20
+    assert stage.arm("style", "culture_style").culture_hit.mean() >= 80
+    assert stage.arm("plain", "noun_only").culture_hit.mean() <= 20
 
 
 def test_the_shipped_sae_fits_the_model_and_loads_in_sae_lens(model):
