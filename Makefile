@@ -37,6 +37,6 @@ clean:  # remove what the other targets write, but not .venv
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install torch==2.13.0 -c constraints.txt
-	$(BIN)/pip install -c constraints.txt -e ".[dev,judges,notebooks]"
+	$(BIN)/pip install -c constraints.txt -e ".[dev,notebooks]"
 	$(BIN)/pip install -c constraints.txt --no-deps lpips open_clip_torch
 	touch $@

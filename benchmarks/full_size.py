@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from interp.models import sizes
+from interp.models import passes, sizes
 from interp.models.placement import DTYPES
 
 SD_BLOCKS = {
@@ -91,7 +91,7 @@ MODULES: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
 
 def loaded(kind: str, config: dict[str, Any], dtype: torch.dtype) -> torch.nn.Module:
     """The module with small random weights; drawn in place, which is quicker than each layer's own initialisation."""
-    module = sizes.build(kind, json.dumps(config)).to(dtype).to_empty(device="cpu").requires_grad_(False)
+    module = passes.build(kind, json.dumps(config)).to(dtype).to_empty(device="cpu").requires_grad_(False)
     for tensor in (*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())):
         tensor.uniform_(-0.02, 0.02)
     for name, buffer in module.named_buffers():
@@ -114,7 +114,7 @@ def measured(module: torch.nn.Module, shape: dict[str, int], passes: int) -> tup
     with torch.no_grad():
         for _ in range(passes):
             busy, clock = time.process_time(), time.perf_counter()
-            sizes.run(module, **shape)
+            passes.run(module, **shape)
             took.append((time.process_time() - busy, time.perf_counter() - clock))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return *min(took), peak - before
@@ -145,7 +145,7 @@ def main() -> None:
     kind, config, shape = MODULES[asked.module]
     given = {name: getattr(asked, name) for name in ("rows", "side") if getattr(asked, name)}
     shape, dtype = shape | given, DTYPES[asked.dtype]
-    cost = sizes.cost(kind, json.dumps(config), dtype, **shape)
+    cost = passes.cost(kind, json.dumps(config), dtype, **shape)
     module = loaded(kind, config, dtype)
     speed = rate(dtype)
     busy, clock, peak = measured(module, shape, asked.passes)

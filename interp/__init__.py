@@ -11,6 +11,7 @@
 Names are imported when first used, so that `import interp` stays light.
 """
 
+from pathlib import Path
 from types import ModuleType
 
 import lazy_loader
@@ -30,6 +31,14 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def save(value: object, folder: str | Path, manifest: object = None) -> Path:
+    """Keep a value in a folder; see `interp.experiments.files.save`."""
+    # not lazy like the others: nnsight gives every object a method `save`, and a module's own name goes first
+    from interp.experiments import files
+
+    return files.save(value, folder, manifest)  # type: ignore[arg-type]
 
 
 def _report() -> ModuleType:

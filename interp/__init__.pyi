@@ -4,6 +4,8 @@ from .activations.find_layers import find_layers as find_layers
 from .errors import InterpError as InterpError
 from .errors import InterpWarning as InterpWarning
 from .experiments.draw import draw as draw
+from .experiments.files import read as read
+from .experiments.files import save as save
 from .experiments.inputs import benchmark as benchmark
 from .experiments.inputs import load as load
 from .experiments.layer_images import scan_pictures as scan_pictures
@@ -25,7 +27,7 @@ from .interventions.edits import Enhance as Enhance
 from .interventions.edits import Mask as Mask
 from .interventions.edits import Plan as Plan
 from .interventions.edits import Steer as Steer
-from .interventions.enhancer_training import EnhancerSettings as EnhancerSettings
+from .interventions.enhancer_steps import EnhancerSettings as EnhancerSettings
 from .interventions.enhancer_training import train_enhancer as train_enhancer
 from .interventions.generate import edited as edited
 from .interventions.generate import encode as encode
@@ -33,7 +35,7 @@ from .interventions.generate import generate as generate
 from .latents.find import find_neurons as find_neurons
 from .latents.find import train_sae as train_sae
 from .latents.sae_training import SaeSettings as SaeSettings
-from .latents.scores import Rule as Rule
+from .latents.selection import Rule as Rule
 from .metrics.compare import compare as compare
 from .metrics.evaluate import measure as measure
 from .types import Comparison as Comparison

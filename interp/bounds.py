@@ -1,4 +1,4 @@
-"""Refuse numbers and texts that cannot be meant, in one line that shows them, however large they are."""
+"""Refuse numbers and texts that cannot be meant: an InterpError of one line names and shows them, however large."""
 
 import reprlib
 import sys
@@ -36,11 +36,7 @@ def printable(text: str, most: int = 100) -> str:
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> None:
-    """Refuse what is no whole number from `least` to `most`; numpy's are whole numbers, too.
-
-    Raises:
-        InterpError: naming it.
-    """
+    """Refuse what is no whole number from `least` to `most`; numpy's are whole numbers, too."""
     sound = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
     if not sound or (most is not None and int(value) > most):
         within = f"of at least {least}" if most is None else f"from {least} to {most}"
@@ -48,40 +44,24 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> None:
 
 
 def seed(value: Any, name: str = "seed", most: int = LARGEST_SEED) -> None:
-    """Refuse what is no seed.
-
-    Raises:
-        InterpError: it is no whole number from 0 to `most`.
-    """
+    """Refuse what is no seed, a whole number from 0 to `most`."""
     whole(name, value, 0, most)
 
 
 def number(name: str, value: Any, least: float, most: float) -> None:
-    """Refuse what is no number from `least` to `most`.
-
-    Raises:
-        InterpError: naming it.
-    """
+    """Refuse what is no number from `least` to `most`."""
     if not _within(value, least, most):
         raise InterpError(f"{name}={shown(value, 40)}: give a number from {least:g} to {most:g}")
 
 
 def finite(name: str, value: Any) -> None:
-    """Refuse what is no finite number.
-
-    Raises:
-        InterpError: naming it.
-    """
+    """Refuse what is no finite number."""
     if not _within(value, -sys.float_info.max, sys.float_info.max):
         raise InterpError(f"{name}={shown(value, 40)}: give a finite number")
 
 
 def positive(name: str, value: Any) -> None:
-    """Refuse what is no finite number above 0.
-
-    Raises:
-        InterpError: naming it.
-    """
+    """Refuse what is no finite number above 0."""
     finite(name, value)
     if value <= 0:
         raise InterpError(f"{name}={shown(value, 40)}: give a finite number above 0")
@@ -93,11 +73,7 @@ def _within(value: Any, least: float, most: float) -> bool:
 
 
 def texts(name: str, values: Iterable[Any]) -> None:
-    """Refuse what is no text, or a text that no file can hold.
-
-    Raises:
-        InterpError: showing it.
-    """
+    """Refuse what is no text, or a text that no file can hold."""
     for value in values:
         if not isinstance(value, str):
             raise InterpError(f"{name} {shown(value)}: a {type(value).__name__}, not a text")

@@ -4,27 +4,27 @@ import html
 import json
 import re
 
-_JOINERS = "\u200c\u200d"
+JOINERS = "\u200c\u200d"
 """Invisible, but part of how Persian, Hindi and others are written."""
-_RUN = "=+-@\t\r\n＝＋－＠"
+_FORMULA_STARTS = "=+-@\t\r\n＝＋－＠"
 """What makes a spreadsheet run a cell that begins with it."""
 _NUMBER = re.compile(r"[+-]?(\d+(,\d{3})*(\.\d*)?|\.\d+)([eE][+-]?\d+)?( ?%)?", re.ASCII)
 
 
-def _runs(cell: str) -> bool:
-    """Whether the cell would be run, whatever apostrophes it has before it."""
+def _is_formula(cell: str) -> bool:
+    """Whether a spreadsheet would run the cell, whatever apostrophes it has before it."""
     inner = cell.lstrip("'")
-    return inner != "" and inner[0] in _RUN and _NUMBER.fullmatch(inner) is None
+    return inner != "" and inner[0] in _FORMULA_STARTS and _NUMBER.fullmatch(inner) is None
 
 
 def guarded(cell: str) -> str:
     """A cell of a CSV that no spreadsheet runs: an apostrophe before what begins like a formula and is no number."""
-    return f"'{cell}" if _runs(cell) else cell
+    return f"'{cell}" if _is_formula(cell) else cell
 
 
 def unguarded(cell: str) -> str:
     """The cell that `guarded` was given."""
-    return cell[1:] if cell.startswith("'") and _runs(cell) else cell
+    return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell
 
 
 def markdown(text: object) -> str:
@@ -44,12 +44,12 @@ def code(text: object) -> str:
 
 def _line(text: object) -> str:
     """The text without line ends, control characters and marks of direction."""
-    return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in str(text)).split())
+    return " ".join("".join(c if c.isprintable() or c in JOINERS else " " for c in str(text)).split())
 
 
 def quoted(text: object) -> str:
     """A text as a value of a YAML header: JSON, and what YAML takes for a line's end or refuses, by its number."""
-    parts = json.dumps(str(text), ensure_ascii=False)
     return "".join(
-        c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 2**16 else f"\\U{ord(c):08x}" for c in parts
+        c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 2**16 else f"\\U{ord(c):08x}"
+        for c in json.dumps(str(text), ensure_ascii=False)
     )

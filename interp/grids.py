@@ -1,6 +1,5 @@
-"""Picture grids as values: the same prompts and seeds in every row, one arm a column."""
+"""Grids of images as values: the same prompts and seeds in every row, one arm per column."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from interp.errors import InterpError
-from interp.types import direction
+from interp.types import RECORD, direction
 from interp.views import Shown
 
 MOST_COLUMNS, MOST_ROWS = 9, 8
@@ -20,10 +19,12 @@ Picture = UInt8[np.ndarray, "height width 3"]
 
 @dataclass(frozen=True)
 class GridRow:
-    """One prompt and its pictures, one a column."""
+    """One prompt and its images, one per column."""
+
+    __pydantic_config__ = RECORD
 
     prompt: str
-    """The prompt as it was given to the model, in its own script."""
+    """The prompt as the model read it, in its own script."""
     language: str
     """ISO 639-1 code of the prompt; `und` where it is not known."""
     note: str
@@ -38,7 +39,9 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Grid(Shown):
-    """Pictures side by side."""
+    """Images side by side."""
+
+    __pydantic_config__ = RECORD
 
     title: str
     """One sentence: what the reader sees."""
@@ -51,11 +54,11 @@ class Grid(Shown):
             if len(row.pictures) != len(self.columns):
                 raise InterpError(
                     f"grid {self.title!r}: the row of {row.note!r} has {len(row.pictures)} pictures for "
-                    f"{len(self.columns)} columns; give one a column"
+                    f"{len(self.columns)} columns; give one per column"
                 )
 
     def panels(self) -> "list[Grid]":
-        """Parts that fit a page: many rows of few pictures as two halves, many columns as lines of at most nine."""
+        """Parts that fit a page: many rows of few images as two halves, many columns as lines of at most nine."""
         if len(self.columns) > MOST_COLUMNS:
             lines = -(-len(self.columns) // MOST_COLUMNS)
             return [self._columns(part) for part in _parts(len(self.columns), lines)]
@@ -76,14 +79,14 @@ class Grid(Shown):
         languages: Sequence[str],
         notes: Sequence[str],
     ) -> "Grid":
-        """A grid from the pictures of each arm (arrays or PIL images), all in the order of the prompts.
+        """A grid from the images of each arm (arrays or PIL images), all in the order of the prompts.
 
         Raises:
             InterpError: an arm, the languages or the notes have another length than the prompts.
         """
         lengths = {name: len(values) for name, values in {**arms, "languages": languages, "notes": notes}.items()}
         if any(length != len(prompts) for length in lengths.values()):
-            raise InterpError(f"grid {title!r}: {len(prompts)} prompts but {lengths}; give one of each a prompt")
+            raise InterpError(f"grid {title!r}: {len(prompts)} prompts but {lengths}; give one of each per prompt")
         columns = [[np.asarray(p, dtype=np.uint8)[..., :3] for p in pictures] for pictures in arms.values()]
         rows = [
             GridRow(prompts[i], languages[i], notes[i], [column[i] for column in columns]) for i in range(len(prompts))
@@ -97,14 +100,9 @@ def _parts(length: int, count: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, length, size)]
 
 
-def is_latin(text: str) -> bool:
-    """Whether every letter of a text is a Latin one, so that the shipped font draws it."""
-    return all(unicodedata.name(c, "").startswith("LATIN") for c in text if c.isalpha())
-
-
 @dataclass(frozen=True)
 class Shots:
-    """Pictures of the same prompts and seeds, as they are and with one latent edited."""
+    """Images of the same prompts and seeds, as they are and with one latent edited."""
 
     culture: str
     """Whose prompts they are."""

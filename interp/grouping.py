@@ -1,4 +1,4 @@
-"""Groups of what belongs together, found by what pairs of it share."""
+"""Items in groups by a key."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable

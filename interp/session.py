@@ -18,6 +18,8 @@ class Session:
     def __init__(self) -> None:
         self.models: WeakValueDictionary[str, Any] = WeakValueDictionary()
         """Models that somebody still holds."""
+        self.placed: dict[str, Any] = {}
+        """Device, dtype, offload and size, as the command line was told."""
         self._forget: list[Callable[[], None]] = []
 
     def remembers(self, most: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -33,6 +35,7 @@ class Session:
     def clear(self) -> None:
         """Let go of everything: memory is free as soon as nobody else holds it."""
         self.models.clear()
+        self.placed.clear()
         for forget in self._forget:
             forget()
 

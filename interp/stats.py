@@ -207,14 +207,14 @@ def paired_permutation_p(
     flips: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """Sign-flip p that treatment and control do the same, for random sets that are dealt out over the prompts.
+    """Sign-flip p that treatment and control do the same, for random sets that are spread over the prompts.
 
     The differences of a cluster change sign together. A baseline that both share cancels. Samples measured under one
     random set share that set's quirks: to speak of random sets at large, give the set's id as the cluster.
 
     Args:
         treatment: per sample, NaN where unscored.
-        control: the same sample under the random set dealt to it, NaN where unscored.
+        control: the same sample under its random set, NaN where unscored.
         clusters: of each sample; with few, p is at least about 2 / 2^clusters.
         alternative: `greater` if the treatment is expected above the control.
         flips: random sign patterns.
@@ -351,56 +351,20 @@ def _distinct(draw: Callable[[], tuple[int, ...]], n_sets: int) -> list[tuple[in
     sets: list[tuple[int, ...]] = []
     seen: set[frozenset[int]] = set()
     for _ in range(n_sets):
-        chosen = draw()
+        latents = draw()
         for _ in range(RETRIES):
-            if frozenset(chosen) not in seen:
+            if frozenset(latents) not in seen:
                 break
-            chosen = draw()
-        seen.add(frozenset(chosen))
-        sets.append(chosen)
+            latents = draw()
+        seen.add(frozenset(latents))
+        sets.append(latents)
     return sets
 
 
 def _matched_set(nearest: Int[np.ndarray, "target candidate"], rng: np.random.Generator) -> tuple[int, ...]:
     """One control per target, drawn in random order so that no target is favoured."""
-    chosen = np.full(len(nearest), -1)
+    controls = np.full(len(nearest), -1)
     for j in rng.permutation(len(nearest)):
-        free = nearest[j][~np.isin(nearest[j], chosen)]
-        chosen[j] = rng.choice(free[:POOL])
-    return tuple(chosen.tolist())
-
-
-def uniform_controls(
-    target_indices: Sequence[int], d_sae: int, n_sets: int, seed: int, exclude: Collection[int] = ()
-) -> list[tuple[int, ...]]:
-    """Random control sets of the target's size, uniform over all other latents: the paper's control.
-
-    Raises:
-        InterpError: if fewer latents are left than a set needs.
-    """
-    candidates = _candidates(target_indices, np.ones(d_sae, dtype=bool), exclude)
-    rng = np.random.default_rng(seed)
-    return _distinct(lambda: tuple(rng.choice(candidates, len(target_indices), replace=False).tolist()), n_sets)
-
-
-def elbow(curve: Float[np.ndarray, "item"], max_k: int = 64) -> int:
-    """How many items of a descending curve come before its elbow.
-
-    The elbow is where the curve lies furthest below the chord from its first to its last point, both axes scaled to
-    [0, 1]: argmax of 1 − x − y (kneedle: Satopää et al. 2011, "Finding a 'Kneedle' in a Haystack"). A long flat tail
-    would pull it outwards, so only the first `max_k` items are looked at.
-
-    Raises:
-        InterpError: if the curve does not descend, or nowhere lies below its chord, so that it has no elbow.
-    """
-    head = curve[:max_k]
-    if np.isnan(head).any() or (np.diff(head) > 0).any():
-        raise InterpError("elbow needs a curve sorted from its largest value to its smallest, without NaN")
-    if len(head) < 3 or head[0] == head[-1]:
-        raise InterpError(
-            f"a curve of {len(head)} items from {head[:1]} to {head[-1:]} has no elbow; choose K yourself"
-        )
-    below = 1 - np.linspace(0, 1, len(head)) - (head - head[-1]) / (head[0] - head[-1])
-    if below.max() <= 1e-9:
-        raise InterpError("the curve nowhere bends towards the axes and has no elbow; choose K yourself")
-    return int(below.argmax())
+        free = nearest[j][~np.isin(nearest[j], controls)]
+        controls[j] = rng.choice(free[:POOL])
+    return tuple(controls.tolist())

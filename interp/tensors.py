@@ -23,11 +23,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 
 
 def read(path: Path, todo: str) -> dict[str, Tensor]:
-    """The tensors of a file by name, on the CPU.
-
-    Args:
-        path: of the file.
-        todo: what helps if it is broken.
+    """The tensors of a file by name, on the CPU; `todo` says what helps if it is broken.
 
     Raises:
         InterpError: it is missing, damaged or cut short.
@@ -64,9 +60,9 @@ def expect(
     Raises:
         InterpError: one is missing, left over, of another shape, or not finite.
     """
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    if found != dict(shapes):
-        wrong = sorted(n for n in found.keys() | shapes.keys() if found.get(n) != shapes.get(n))
+    present = {name: tuple(value.shape) for name, value in tensors.items()}
+    if present != dict(shapes):
+        wrong = sorted(n for n in present.keys() | shapes.keys() if present.get(n) != shapes.get(n))
         raise InterpError(f"{path}: {', '.join(wrong[:3])} missing, left over or of another shape; {todo}")
     if bad := [n for n, t in tensors.items() if not (t.is_floating_point() and bool(torch.isfinite(t).all()))]:
         raise InterpError(f"{path}: {bad[0]} holds what are no finite numbers; {todo}")

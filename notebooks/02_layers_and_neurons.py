@@ -276,11 +276,10 @@ draw.elbow(found["the paper's (elbow, τ 0.5, after)"], ["Italy", "Japan", "Turk
 # If two cultures shared latents, masking one would hit the other. The Jaccard index of every two sets:
 
 # %%
-from interp.latents.neurons import overlap, to_table
-from interp.report.results import Matrix
+from interp.latents.curves import overlap
+from interp.latents.neurons import to_table
 
-shared = overlap(neurons)
-draw.overlap(Matrix.of(shared, neurons.cultures, neurons.cultures))
+draw.overlap(overlap(neurons))
 
 # %% [markdown]
 # ## The latents as a table

@@ -108,10 +108,10 @@ pd.DataFrame({arm: vars(i) for arm, i in ablated.noun_fidelity.items()}).T[["est
 
 # %%
 from interp.report import figures
-from interp.report.results import Matrix
+from interp.types import Matrix
 
 changes = interp.off_target(neurons, **few | {"per_culture": 2})
-figures.off_target(Matrix.of(changes, neurons.cultures, neurons.cultures))
+figures.off_target(Matrix(neurons.cultures, neurons.cultures, changes))
 
 # %% [markdown]
 # The diagonal is the intended effect; what stands off it is damage done to others. (Two pictures a culture here: one

@@ -18,7 +18,8 @@ import interp
 from interp import InterpError
 from interp.activations import capture, probe
 from interp.experiments import effects, setup
-from interp.interventions import edits, enhancer_training, generate
+from interp.experiments.setup import Setup
+from interp.interventions import edits, enhancer_steps, generate
 from interp.latents import sae
 from interp.metrics import pocket_clip, registry
 from interp.metrics.judges import pocket
@@ -255,13 +256,12 @@ def test_an_experiment_is_that_of_the_cpu(here, there, neurons, few, gpu):
     found = []
     for n, model in enumerate((here, there)):
         options = {"model": model, "bench": few, "per_culture": 1, "steps": 1, "progress": False}
-        stage = effects.stage_of(**options, metrics=registry.POCKET)
-        assert held(stage.judge) == {("cpu", "cuda")[n]} and all(held(m) == held(stage.judge) for m in stage.metrics)
-        given = effects.Trial(neurons, replace(stage, cache=None), 1)
-        found.append(effects.effect_of("masked", given, edits.Mask, "culture_style"))
+        shared = replace(Setup.of(**options, metrics=registry.POCKET), cache=None)
+        assert held(shared.judge) == {("cpu", "cuda")[n]} and all(held(m) == held(shared.judge) for m in shared.metrics)
+        found.append(effects.intervene(shared, neurons, edits.Mask, "masked", "culture_style", 1))
     for arm in ("baseline", "masked", "random"):
         a, b = found[1].arms[arm], found[0].arms[arm]
-        assert a.answer == b.answer and a.scores.keys() == b.scores.keys() == {m.name for m in stage.metrics}
+        assert a.answer == b.answer and a.scores.keys() == b.scores.keys() == {m.name for m in shared.metrics}
         assert all(np.array_equal(a.scores[m], b.scores[m], equal_nan=True) for m in a.scores)
     assert found[0].set_shift == found[1].set_shift and found[0].set_shift["treatment"][0] > 0
 
@@ -329,7 +329,7 @@ MUTATIONS = {
     "judge": (pocket.PocketJudge, "__call__", judge_with_pixels_on_the_cpu),
     "tower": (pocket_clip.PocketClipNet, "read", captions_on_the_cpu),
     "score": (pocket_clip.PocketClip, "images", lambda clip, shown: clip.net.picture(torch.zeros(1, 3, 64, 64))),
-    "enhancer": (enhancer_training._Run, "_pixels", lambda run, sample: torch.zeros(1, 3, 64, 64)),
+    "enhancer": (enhancer_steps, "pixels", lambda by, sample: torch.zeros(1, 3, 64, 64)),
 }
 
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import interp
-from interp.cli import main
+from interp.cli.main import main
 from interp.models.records import Verbatim
-from interp.models.show_o2 import process
+from interp.models.show_o2 import model as show_o2
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ BROKEN = {
 def run(arguments, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["interp", *arguments])
     with pytest.raises(SystemExit) as stop:
-        main.main()
+        main()
     return stop.value.code, capsys.readouterr()
 
 
@@ -107,7 +107,7 @@ def test_a_prefix_without_its_folder(name, monkeypatch, capsys):
 STANDIN = """
 import sys
 sys.path.insert(0, {folder!r})
-from show_o2_worker import serve, take_pipes
+from worker import serve, take_pipes
 pipes = take_pipes()
 from PIL import Image
 
@@ -121,8 +121,8 @@ serve(draw, pipes, "stand-in", {{"python": "3"}})
 def test_show_o2_is_a_baseline(tmp_path, monkeypatch):
     """The adapter over the real process and protocol, with a drawer that needs no weights."""
     worker = tmp_path / "standin.py"
-    worker.write_text(STANDIN.format(folder=str(process.WORKER.parent)))
-    monkeypatch.setattr(process, "WORKER", worker)
+    worker.write_text(STANDIN.format(folder=str(show_o2.WORKER.parent)))
+    monkeypatch.setattr(show_o2, "WORKER", worker)
     repository = tmp_path / "show-o2"
     (repository / "configs").mkdir(parents=True)
     (repository / "configs" / "showo2_7b_demo_432x432.yaml").write_text("")

@@ -15,11 +15,11 @@ from torture.flips import Case, Tally, flip
 from interp import store, tensors
 from interp.benchmarks import images, reading
 from interp.experiments import files
-from interp.hub import publish, published
+from interp.hub import load, publish
 from interp.interventions import enhancer
 from interp.interventions.enhancer import EnhancerNet
 from interp.latents import neurons, sae
-from interp.report.results import Results
+from interp.report.results import read_results
 from interp.session import session
 from interp.store import Journal
 from interp.types import Arm, Effect, Interval, Site
@@ -90,13 +90,13 @@ def written(tmp_path_factory, tiny_sae, tiny_neurons, small_bench):
     add("checkpoint", checkpoint, lambda: tensors.read_state(checkpoint, "begin again"))
     manifest = store.new_manifest("interp x", stage="x", config={"strength": 1.5}, seeds={"a": [1, 2]})
     files.save(_effect(), root / "value", manifest)
-    add("value.json", root / "value" / "value.json", lambda: files.load(root / "value"))
+    add("value.json", root / "value" / "value.json", lambda: files.read(root / "value"))
     add("manifest.json", root / "value" / "manifest.json", lambda: store.read_manifest(root / "value"))
     shutil.copy(ROOT / "reports" / "pocket" / "results.json", root / "results.json")
-    add("results.json", root / "results.json", lambda: Results.read(root / "results.json").to_json())
+    add("results.json", root / "results.json", lambda: read_results(root / "results.json"))
     publish.publish(tiny_neurons, "org/name", "MIT", True, root / "published", model_name="tiny")
     for name in ("SHA256SUMS", "manifest.json", "README.md", "neurons/neurons.json", "layer_01/golden.safetensors"):
-        add(f"published {name}", root / "published" / name, lambda: published.load_neurons(root / "published"))
+        add(f"published {name}", root / "published" / name, lambda: load.load_neurons(root / "published"))
     bench = shutil.copytree(small_bench.folder, root / "bench")
     for name in ("benchmark.json", "samples.parquet"):
         add(name, bench / name, lambda: _rows(bench))

@@ -15,9 +15,10 @@ from accelerate import cpu_offload
 import interp
 from interp.activations import capture, certificate, probe
 from interp.experiments import arms, controls
-from interp.interventions import enhancer_training
+from interp.experiments.setup import Setup
+from interp.interventions import enhancer_steps, enhancer_training
 from interp.interventions.edits import Amplify, Enhance, Mask, Plan, Steer
-from interp.interventions.enhancer_training import EnhancerSettings
+from interp.interventions.enhancer_steps import EnhancerSettings
 from interp.latents import sae as saes
 from interp.metrics.judges.pocket import load_judge
 from interp.models import families as models
@@ -72,18 +73,19 @@ def measured(few):
 def _measure(model, few):
     sae = interp.load_sae("pocket", model.recipe["layer"])
     neurons = interp.find_neurons(model, sae, few, progress=False)
-    stage = arms.Stage(
-        model, load_judge(), few.subset("test", 1, 0).samples("test"), steps=STEPS, progress=False, cache=None
-    )
+    setup = Setup(model, few.subset("test", 1, 0).samples("test"), load_judge(), steps=STEPS, progress=False)
     wake = controls.maker(**model.recipe["wake"])
     treatments = {
-        "culture_style": ("culture_style", None),
-        "noun": ("noun_only", None),
-        "masked": ("culture_style", [Plan.of(Mask(neurons[c])) for c in stage.cultures]),
-        "woken": ("noun_only", [Plan.of(wake(neurons[c])) for c in stage.cultures]),
-        "enhanced": ("noun_only", [Plan.of(Enhance(interp.load_enhancer("pocket")))] * len(stage.samples)),
+        "culture_style": ("culture_style", ()),
+        "noun": ("noun_only", ()),
+        "masked": ("culture_style", [Plan.of(Mask(neurons[c])) for c in setup.cultures]),
+        "woken": ("noun_only", [Plan.of(wake(neurons[c])) for c in setup.cultures]),
+        "enhanced": ("noun_only", [Plan.of(Enhance(interp.load_enhancer("pocket")))] * len(setup.samples)),
     }
-    drawn = {name: stage.arm(name, *how) for name, how in treatments.items()}
+    drawn = {
+        name: arms.measure_conditioning(setup, arms.condition(setup, prompts, plans), name)
+        for name, (prompts, plans) in treatments.items()
+    }
     hits = {name: [*arm.culture_hit.tolist(), *arm.noun_hit.tolist()] for name, arm in drawn.items()}
     return Measured(neurons, hits, *_encoder_side(model, few.pairs("detection"), neurons))
 
@@ -273,101 +275,99 @@ def test_a_conditioning_that_overflows_is_refused(folders, tiny_neurons):
 FAST = EnhancerSettings(width=8, steps=6, batch=2, rate=1e-2, checkpoint=2)
 
 
-def _run(model, few, tmp_path, **changed):
-    how = replace(FAST, **changed)
-    run = enhancer_training._Run(model, few, few.samples("train"), Site(1, "resid"), how, tmp_path, {})
-    torch.nn.init.normal_(run.net.norm.weight, generator=torch.Generator().manual_seed(0))
-    return run
+def _run(model, few, **changed):
+    """An objective, and a state whose enhancer is no longer the identity."""
+    by = enhancer_steps.objective(model, few, Site(1, "resid"), replace(FAST, **changed))
+    state = enhancer_steps.begin(by)
+    torch.nn.init.normal_(state.net.norm.weight, generator=torch.Generator().manual_seed(0))
+    return by, state
 
 
-def _gradient(run, few):
-    samples, t = list(few.samples("train")[:2]), torch.tensor([100, 700])
-    clean = torch.cat([run._clean(s) for s in samples])
+def _gradient(by, state):
+    samples, t = by.bench.samples("train")[:2], torch.tensor([100, 700])
+    clean = torch.cat([enhancer_steps.clean_latents(by, s) for s in samples])
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    run.scaler.scale(run._loss(samples, samples, clean, noise, t)).backward()
-    run.scaler.unscale_(run.optimiser)
-    return torch.cat([p.grad.flatten() for p in run.net.parameters()])
+    loss = enhancer_steps.batch_loss(by, state.net, [(s, s) for s in samples], clean, noise, t)
+    state.scaler.scale(loss).backward()
+    state.scaler.unscale_(state.optimiser)
+    return torch.cat([p.grad.flatten() for p in state.net.parameters()])
 
 
 @pytest.fixture(scope="module")
-def wanted(folders, few, tmp_path_factory):
+def wanted(folders, few):
     """The gradient of one step in float32."""
-    return _gradient(
-        _run(_load(folders, families.build_alt_diffusion, "float32"), few, tmp_path_factory.mktemp("x")), few
-    )
+    return _gradient(*_run(_load(folders, families.build_alt_diffusion, "float32"), few))
 
 
-def test_gradients_through_half_precision(dtype, folders, few, tmp_path, wanted):
+def test_gradients_through_half_precision(dtype, folders, few, wanted):
     """Without a factor on the loss float16 is 5 % off; activations computed again give the same."""
     model = _load(folders, families.build_alt_diffusion, dtype)
-    run = _run(model, few, tmp_path)
-    assert {p.dtype for p in run.net.parameters()} == {torch.float32}
-    assert run.scaler.is_enabled() == (dtype == "float16")
-    found = _gradient(run, few)
+    by, state = _run(model, few)
+    assert {p.dtype for p in state.net.parameters()} == {torch.float32}
+    assert state.scaler.is_enabled() == (dtype == "float16")
+    found = _gradient(by, state)
     assert found.dtype == torch.float32
     assert (found - wanted).norm() / wanted.norm() < {"float16": 0.03, "bfloat16": 0.25}[dtype]
     model.denoiser.enable_gradient_checkpointing()
-    assert torch.equal(_gradient(_run(model, few, tmp_path), few), found)
+    assert torch.equal(_gradient(*_run(model, few)), found)
 
 
-def test_a_run_in_half_precision_goes_on_to_the_same_result(dtype, folders, few, tmp_path):
-    """With what `scaling` keeps of the factor; in float16 the first steps find it."""
+def test_a_run_in_half_precision_goes_on_to_the_same_result(dtype, folders, few):
+    """With what a checkpoint keeps of the factor; in float16 the first steps find it."""
     model = _load(folders, families.build_alt_diffusion, dtype)
-    whole = _run(model, few, tmp_path)
+    by, whole = _run(model, few)
     whole.scaler._init_scale, whole.scaler._growth_interval = 2.0**30, 2
     for number in range(6):
-        assert np.isfinite(whole.step(number))
-    first = _run(model, few, tmp_path)
+        assert np.isfinite(enhancer_steps.step(by, whole, number))
+    _, first = _run(model, few)
     first.scaler._init_scale, first.scaler._growth_interval = 2.0**30, 2
     for number in range(3):
-        first.step(number)
-    kept, second = first.scaling(), _run(model, few, tmp_path)
-    assert bool(kept) == (dtype == "float16")
+        enhancer_steps.step(by, first, number)
+    kept, (_, second) = enhancer_training.packed(first), _run(model, few)
+    assert any(name.startswith("scaler.") for name in kept) == (dtype == "float16")
     second.scaler._growth_interval = 2
-    second.net.load_state_dict(first.net.state_dict())
-    second.optimiser.load_state_dict(first.optimiser.state_dict())
-    second.restore_scaling(kept)
+    enhancer_training.unpack(second, {name: value.clone() for name, value in kept.items()})
     for number in range(3, 6):
-        second.step(number)
+        enhancer_steps.step(by, second, number)
     for a, b in zip(whole.net.parameters(), second.net.parameters(), strict=True):
         assert torch.equal(a, b)
     assert second.scaler.get_scale() == whole.scaler.get_scale()
 
 
-def test_gradients_that_are_never_finite_are_refused(folders, few, tmp_path, monkeypatch):
-    run = _run(_load(folders, families.build_alt_diffusion, "float16"), few, tmp_path, loss="latent")
-    monkeypatch.setattr(run, "_loss", lambda *given: run.net.norm.weight.sum() * torch.inf)
+def test_gradients_that_are_never_finite_are_refused(folders, few, monkeypatch):
+    by, state = _run(_load(folders, families.build_alt_diffusion, "float16"), few, loss="latent")
+    monkeypatch.setattr(enhancer_steps, "batch_loss", lambda *_: state.net.norm.weight.sum() * torch.inf)
     for number in range(16):  # from 2¹⁶ down to 1
-        run.step(number)
+        enhancer_steps.step(by, state, number)
     with pytest.raises(interp.InterpError, match=r"not finite at any scale of the loss; load the model in bfloat16"):
-        run.step(16)
+        enhancer_steps.step(by, state, 16)
 
 
-def test_the_autoencoder_of_a_float16_model_trains_in_float32(folders, few, tmp_path):
+def test_the_autoencoder_of_a_float16_model_trains_in_float32(folders, few):
     """Those of SDXL overflow in float16, and say so by `force_upcast`."""
     model = _load(folders, families.build_alt_diffusion, "float16")
-    run = _run(model, few, tmp_path)
-    assert run.vae.dtype == torch.float32 and model.pipeline.vae.dtype == torch.float16
-    assert _run(_load(folders, families.build_alt_diffusion, "bfloat16"), few, tmp_path).vae.dtype == torch.bfloat16
-    full = _load(folders, families.build_alt_diffusion, "float32")
+    by, _ = _run(model, few)
+    assert by.vae.dtype == torch.float32 and model.pipeline.vae.dtype == torch.float16
+    assert _run(_load(folders, families.build_alt_diffusion, "bfloat16"), few)[0].vae.dtype == torch.bfloat16
+    other, _ = _run(_load(folders, families.build_alt_diffusion, "float32"), few)
     sample = few.samples("train")[0]
-    other = _run(full, few, tmp_path)
-    torch.testing.assert_close(run._clean(sample), other._clean(sample), atol=2e-2, rtol=0)
+    latents = [enhancer_steps.clean_latents(it, sample) for it in (by, other)]
+    torch.testing.assert_close(*latents, atol=2e-2, rtol=0)
 
 
-def test_gradients_through_offloaded_layers(folders, few, tmp_path, wanted):
+def test_gradients_through_offloaded_layers(folders, few, wanted):
     """`sequential`: weights are on `meta` but while a layer computes. `model` would lack them in the backward pass."""
     model = _load(folders, families.build_alt_diffusion, "float32")
     for part in (model.denoiser, model.pipeline.vae, model.encoder("text_encoder").module):
         cpu_offload(part.requires_grad_(False), "cpu", offload_buffers=len(part._parameters) > 0)
     assert {p.device.type for p in model.denoiser.parameters()} == {"meta"}
-    torch.testing.assert_close(_gradient(_run(model, few, tmp_path), few), wanted, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(_gradient(*_run(model, few)), wanted, atol=1e-6, rtol=1e-4)
     model.placement = replace(model.placement, offload="model")
     with pytest.raises(interp.InterpError, match="load it with offload 'sequential' or 'none'"):
-        _run(model, few, tmp_path)
+        _run(model, few)
 
 
 def test_an_enhancer_learns_through_pea_diffusions_adapter(few, tmp_path):
     folder = families.build_pea(tmp_path / "model")
     model = models.load(f"pea-diffusion:{folder}", device="cpu", dtype="float32", size=32)
-    assert _gradient(_run(model, few, tmp_path), few).abs().sum() > 0
+    assert _gradient(*_run(model, few)).abs().sum() > 0

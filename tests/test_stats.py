@@ -324,29 +324,26 @@ def latents(seed: int, d_sae: int = 300) -> tuple[np.ndarray, np.ndarray]:
 
 class TestControls:
     @settings(max_examples=25)
-    @given(st.integers(0, 1000), st.integers(1, 12), st.booleans())
-    def test_what_every_set_must_be(self, seed: int, size: int, matched: bool):
+    @given(st.integers(0, 1000), st.integers(1, 12))
+    def test_what_every_set_must_be(self, seed: int, size: int):
         frequency, magnitude = latents(seed)
         order = np.random.default_rng(seed).permutation(np.flatnonzero(frequency)).tolist()
         targets, exclude = order[:size], set(order[size : size + 40])
-        if matched:
-            sets = stats.match_controls(targets, frequency, magnitude, 20, seed, exclude)
-            assert all(frequency[list(s)].min() > 0 for s in sets)
-            assert sets == stats.match_controls(targets, frequency, magnitude, 20, seed, exclude)
-            assert sets != stats.match_controls(targets, frequency, magnitude, 20, seed + 1, exclude)
-        else:
-            sets = stats.uniform_controls(targets, 300, 20, seed, exclude)
-            assert sets == stats.uniform_controls(targets, 300, 20, seed, exclude)
+        sets = stats.match_controls(targets, frequency, magnitude, 20, seed, exclude)
+        assert all(frequency[list(s)].min() > 0 for s in sets)
+        assert sets == stats.match_controls(targets, frequency, magnitude, 20, seed, exclude)
+        assert sets != stats.match_controls(targets, frequency, magnitude, 20, seed + 1, exclude)
         assert len({frozenset(s) for s in sets}) == 20
-        for chosen in sets:
-            assert len(set(chosen)) == size
-            assert not set(chosen) & (set(targets) | exclude)
+        for controls in sets:
+            assert len(set(controls)) == size
+            assert not set(controls) & (set(targets) | exclude)
 
     def test_matched_sets_are_like_their_targets_and_uniform_ones_are_not(self):
         frequency, magnitude = latents(0, 1500)
         targets = np.argsort(-frequency * magnitude)[:8].tolist()
         matched = np.array(stats.match_controls(targets, frequency, magnitude, 50, 0))
-        uniform = np.array(stats.uniform_controls(targets, 1500, 50, 0))
+        rng, others = np.random.default_rng(0), np.setdiff1d(np.arange(1500), targets)
+        uniform = np.array([rng.choice(others, 8, replace=False) for _ in range(50)])
         for quantity in (frequency, magnitude):
             rank = scipy.stats.rankdata(quantity) / 1500
             off = [np.abs(rank[sets] - rank[targets]).mean() for sets in (matched, uniform)]
@@ -374,8 +371,6 @@ class TestControls:
         frequency, magnitude = np.array([0.5, 0.5, 0.5, 0.0]), np.ones(4)
         with pytest.raises(InterpError, match="of 4 only 1 may be drawn"):
             stats.match_controls([0, 1], frequency, magnitude, 1, seed=0)
-        with pytest.raises(InterpError, match="of 4 only 1 may be drawn"):
-            stats.uniform_controls([0, 1], 4, 1, seed=0, exclude=[2])
 
     @pytest.mark.parametrize("targets", [[], [4], [-1]])
     def test_targets_must_be_latents(self, targets: list[int]):
@@ -385,47 +380,6 @@ class TestControls:
     def test_nan_is_refused(self):
         with pytest.raises(InterpError, match="must be numbers"):
             stats.match_controls([0], np.ones(4), np.array([1.0, NAN, 1.0, 1.0]), 1, seed=0)
-
-
-@st.composite
-def bent(draw: st.DrawFn) -> tuple[np.ndarray, int]:
-    """A steep line, then a shallow one that starts at item k."""
-    k, tail = draw(st.integers(1, 30)), draw(st.integers(1, 30))
-    steep, shallow = draw(st.floats(2, 50)), draw(st.floats(0, 1))
-    curve = np.concatenate([[0.0], np.full(k, -steep).cumsum(), -steep * k - np.full(tail, shallow).cumsum()])
-    scaled = curve * draw(st.floats(1e-3, 1e3)) + draw(st.floats(-100, 100))
-    return np.minimum.accumulate(scaled), k
-
-
-class TestElbow:
-    @given(bent())
-    def test_it_is_where_the_curve_bends(self, case: tuple[np.ndarray, int]):
-        curve, k = case
-        assert stats.elbow(curve, max_k=100) == k
-
-    def test_the_items_before_a_cliff(self):
-        assert stats.elbow(np.array([9.0, 8.5, 8.2, 0.3, 0.2, 0.1, 0.0])) == 3
-
-    @given(st.integers(66, 2000))
-    def test_the_tail_does_not_move_it(self, length: int):
-        curve = 1 / np.arange(1.0, length)
-        assert stats.elbow(curve) == stats.elbow(curve[:64]) == 7
-
-    @pytest.mark.parametrize(
-        ("curve", "message"),
-        [
-            ([1.0, 2.0, 0.0], "sorted"),
-            ([2.0, NAN, 0.0], "sorted"),
-            ([1.0, 1.0, 1.0], "no elbow"),
-            ([1.0, 0.0], "no elbow"),
-            ([], "no elbow"),
-            ([3.0, 2.0, 1.0, 0.0], "has no elbow"),
-            ([3.0, 2.9, 2.5, 0.0], "has no elbow"),
-        ],
-    )
-    def test_what_has_none(self, curve: list[float], message: str):
-        with pytest.raises(InterpError, match=message):
-            stats.elbow(np.array(curve))
 
 
 @pytest.mark.parametrize(

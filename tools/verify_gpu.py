@@ -35,17 +35,15 @@ import torch  # noqa: E402
 
 import interp  # noqa: E402
 from interp import store  # noqa: E402
-from interp.experiments import (  # noqa: E402
-    controls,
-    effects,
-)
+from interp.experiments import run  # noqa: E402
+from interp.experiments.setup import Setup  # noqa: E402
 from interp.hub import load  # noqa: E402
-from interp.interventions.edits import Mask  # noqa: E402
 from interp.latents import sae  # noqa: E402
 from interp.metrics import registry  # noqa: E402
 from interp.models import (  # noqa: E402
     diffusers_adapter,
     files,
+    passes,
     sizes,
 )
 from interp.models import families as models  # noqa: E402
@@ -189,10 +187,9 @@ def pocket(device: str, place: Path) -> Iterator[Row]:
 
 def _verdict(model: Any, neurons: Any, bench: Any) -> Verdict:
     options = {"model": model, "bench": bench, "per_culture": 2, "steps": 8, "progress": False}
-    given = effects.trial(neurons, 0, **options)
-    given = replace(given, stage=replace(given.stage, cache=None))  # else the CPU's answers would be the GPU's
-    ablated = effects.effect_of("masked", given, Mask, "culture_style")
-    woken = effects.effect_of("woken", given, controls.maker(**model.recipe["wake"]), "noun_only")
+    shared = replace(Setup.on(neurons, **options), cache=None)  # else the CPU's answers would be the GPU's
+    ablated = run.masked(shared, neurons, 0)
+    woken = run.woken(shared, neurons, model.recipe["wake"], 0)
     arms = {"named": ablated.arms["baseline"], "masked": ablated.arms["masked"]}
     arms |= {"not named": woken.arms["baseline"], "woken": woken.arms["woken"]}
     return Verdict({k: a.answer for k, a in arms.items()}, {k: float(a.culture_hit.mean()) for k, a in arms.items()})
@@ -397,7 +394,7 @@ def random_module(
 ) -> torch.nn.Module:
     """In place of `files.load_module`: weights drawn where they are needed, so that signals neither vanish nor grow."""
     config = (folder / component / "config.json").read_text()
-    module = sizes.build(kind.__name__, config).to(dtype).to_empty(device=where).requires_grad_(False)
+    module = passes.build(kind.__name__, config).to(dtype).to_empty(device=where).requires_grad_(False)
     if hasattr(module, "tie_weights"):
         module.tie_weights()
     for name, weight in module.named_parameters():

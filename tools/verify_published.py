@@ -2,8 +2,8 @@
 
     python tools/verify_published.py --out FOLDER [MODEL …]
 
-For each model: download, load with its certificate, draw two pictures, and write `<FOLDER>/<model>/` with the pictures
-and `result.json`; at the end `table.md` with one line a model, digests included. A model that fails does not stop the
+For each model: download, load with its certificate, draw two images, and write `<FOLDER>/<model>/` with the images and
+`result.json`; at the end `table.md` with one line per model, digests included. A model that fails does not stop the
 others; its line says why, and the exit code is 1. FLUX.1-dev and SD 3.5 ask for their licence to be accepted first.
 """
 
@@ -50,16 +50,16 @@ class Result:
 
 
 def verify(name: str, out: Path, device: str | None, size: int | None, steps: int | None) -> Result:
-    """Load, certify and draw one model; what it is asked for and does not do is in the result."""
+    """Load, certify and draw one model; an error is in the result."""
     start = time.monotonic()
     try:
         model = interp.load(name, device=device, size=size)
         loaded = time.monotonic()
-        pictures = interp.generate(model, PROMPTS, seeds=[SEED], steps=steps)
+        images = interp.generate(model, PROMPTS, seeds=[SEED], steps=steps)
     except interp.InterpError as error:
         return Result(name, passed=False, error=str(error))
-    for number, picture in enumerate(pictures[:, 0]):
-        Image.fromarray(picture).save(out / f"{number}.png")
+    for number, image in enumerate(images[:, 0]):
+        Image.fromarray(image).save(out / f"{number}.png")
     return Result(
         name,
         passed=True,
@@ -73,7 +73,7 @@ def verify(name: str, out: Path, device: str | None, size: int | None, steps: in
 
 
 def table(results: list[Result]) -> str:
-    """A line a model."""
+    """A table in Markdown with one line per model."""
     rows = [
         "| model | passed | checks | largest difference from the library | digest | encoders |",
         "|---|---|---|---|---|---|",
@@ -81,10 +81,8 @@ def table(results: list[Result]) -> str:
     for r in results:
         compared = [v for k, v in r.certificate.items() if k.endswith("_equals_library")]
         worst = f"{max(compared):.2g}" if compared else "–"
-        said = "yes" if r.passed else f"no: {r.error}"
-        rows.append(
-            f"| {r.model} | {said} | {len(r.certificate)} | {worst} | {r.model_digest[:16]} | {r.encoder_digest[:16]} |"
-        )
+        passed, digests = "yes" if r.passed else f"no: {r.error}", f"{r.model_digest[:16]} | {r.encoder_digest[:16]}"
+        rows.append(f"| {r.model} | {passed} | {len(r.certificate)} | {worst} | {digests} |")
     return "\n".join(rows) + "\n"
 
 
@@ -93,17 +91,17 @@ def main() -> int:
     parser.add_argument("models", nargs="*", default=PUBLISHED, metavar="MODEL")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device")
-    parser.add_argument("--size", type=int, help="side of the pictures in pixels")
+    parser.add_argument("--size", type=int, help="side of the images in pixels")
     parser.add_argument("--steps", type=int)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     results = []
-    for name in given.models:
-        folder = given.out / re.sub(r"[^\w.-]+", "_", name).strip("_")
+    for name in arguments.models:
+        folder = arguments.out / re.sub(r"[^\w.-]+", "_", name).strip("_")
         folder.mkdir(parents=True, exist_ok=True)
-        results.append(verify(name, folder, given.device, given.size, given.steps))
+        results.append(verify(name, folder, arguments.device, arguments.size, arguments.steps))
         store.atomic_write_json(folder / "result.json", asdict(results[-1]))
         print(f"{name}: {'passed' if results[-1].passed else results[-1].error}")
-    store.atomic_write_text(given.out / "table.md", table(results))
+    store.atomic_write_text(arguments.out / "table.md", table(results))
     print(json.dumps({"passed": sum(r.passed for r in results), "of": len(results)}))
     return 0 if all(r.passed for r in results) else 1
 

@@ -1,1 +1,1 @@
-"""What a text encoder computes: capture, attention contrast, patching."""
+"""What a text encoder computes: capture, attention contrast, patching, a probe; and the certificate of a model."""

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from interp.errors import InterpError
 from interp.models.adapter import Adapter, token_sets
+from interp.models.encoders import TextEncoder
 from interp.models.records import Conditioning, States, Tokens, concatenate
 from interp.types import Prompt, Site
 
@@ -25,6 +26,8 @@ Edit = Callable[[Features, Mask], Features]
 """A pure function of (features, special-token mask); special tokens are begin, end and padding."""
 BATCH = 128
 """Prompts a trace, at most."""
+TOKENS = ("content", "real", "modifier", "noun", "span")
+"""What `features` can be asked for."""
 SCORES = 2**27
 """Attention scores (prompt × head × token²) of one layer in one trace, at most: half a gigabyte."""
 
@@ -53,89 +56,67 @@ def forward(
     to_end: bool = True,
     gradient: bool = False,
 ) -> Forward:
-    """One pass through one encoder.
+    """One pass of a batch through one encoder: `edits` are applied, `reads` and `attention` (its layers) kept.
 
-    Args:
-        model: the adapter.
-        tokens: a batch.
-        reads: sites to keep.
-        edits: site → edit; applied to real tokens only, padding is put back as it was.
-        attention: layers whose head-averaged attention to keep.
-        encoder: which encoder.
-        to_end: whether to run to the end and give the states; else stop after the last layer needed.
-        gradient: keep what is needed to differentiate the states by what the edits hold.
+    Edits act on real tokens only, padding is put back as it was. Unless `to_end`, the pass stops after the last layer
+    needed and gives no states. With `gradient` the states can be differentiated by what the edits hold.
 
     Raises:
-        InterpError: a layer does not exist or cannot affect the image.
+        InterpError: a layer does not exist or cannot affect the image; an edit of `edge`.
     """
-    edits = edits or {}
-    for site in (*reads, *edits):
-        model.check_layer(site.layer, site.encoder)
-    at = model.encoder(encoder)
+    at, edits = model.encoder(encoder), edits or {}
     before_last = at.spec.layers - 2 if to_end and at.penultimate else None
-    plan = _Plan(reads, edits, attention, before_last)
-    real, special = tokens.mask.bool(), tokens.special
+    edge_layers = {site.layer for site in reads if site.kind == "edge"}
+    layers = _layers(model, reads, edits) | {*attention}
+    if before_last is not None:
+        layers.add(before_last)
     features: dict[Site, Any] = {}
     patterns: dict[int, Any] = {}
     edges: dict[int, Any] = {}
     output: Any = None
     penultimate: Any = None
     with torch.set_grad_enabled(gradient), at.envoy.trace(**at.inputs(tokens)) as tracer:
-        for layer in plan.layers:
-            z_site, resid_site = Site(layer, "z", encoder), Site(layer, "resid", encoder)
-            if layer in plan.edges:
-                edges[layer] = [at.values(at.envoy, layer).save()]
-            if z_site in edits:
-                at.set_z(at.envoy, layer, _apply(edits[z_site], at.z(at.envoy, layer), real, special))
-            if z_site in reads:
-                features[z_site] = at.z(at.envoy, layer).save()
+        for layer in sorted(layers):
+            values = at.values(at.envoy, layer).save() if layer in edge_layers else None
+            _visit(at, Site(layer, "z", encoder), tokens, reads, edits, features)
             if layer in attention:
                 patterns[layer] = at.pattern(at.envoy, layer).float().mean(1).save()
-            if layer in plan.edges:
-                edges[layer].append(at.pattern(at.envoy, layer).save())
-            if resid_site in edits:
-                at.set_resid(at.envoy, layer, _apply(edits[resid_site], at.resid(at.envoy, layer), real, special))
-            if resid_site in reads:
-                features[resid_site] = at.resid(at.envoy, layer).save()
+            if layer in edge_layers:
+                edges[layer] = (at.pattern(at.envoy, layer).save(), values)
+            _visit(at, Site(layer, "resid", encoder), tokens, reads, edits, features)
             if layer == before_last:
                 penultimate = at.resid(at.envoy, layer).save()
         if to_end:
             output = at.envoy.output.save()
         else:
             tracer.stop()
-    return Forward(
-        features,
-        patterns,
-        {layer: (pattern, value) for layer, (value, pattern) in edges.items()},
-        States(output, penultimate) if to_end else None,
-    )
+    return Forward(features, patterns, edges, States(output, penultimate) if to_end else None)
 
 
-def _apply(edit: Edit, features: Tensor, real: Tensor, special: Tensor) -> Tensor:
-    return torch.where(real[..., None], edit(features, special), features)
+def _layers(model: Adapter, reads: Sequence[Site], edits: Mapping[Site, Edit]) -> set[int]:
+    """Layers of the sites, checked."""
+    for site in (*reads, *edits):
+        model.check_layer(site.layer, site.encoder)
+    if any(site.kind == "edge" for site in edits):
+        raise InterpError("site 'edge' can be captured but not edited; edit 'z' or 'resid'")
+    return {site.layer for site in (*reads, *edits)}
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """The sites of a trace, sorted into execution order."""
+def _visit(
+    at: TextEncoder, site: Site, tokens: Tokens, reads: Sequence[Site], edits: Mapping[Site, Edit], kept: Any
+) -> None:
+    """In a trace: edit a site if asked, then keep it if asked."""
+    if site in edits:
+        _edit(at, at.envoy, site, edits[site], tokens.mask.bool(), tokens.special)
+    if site in reads:
+        kept[site] = (at.z if site.kind == "z" else at.resid)(at.envoy, site.layer).save()
 
-    reads: Sequence[Site]
-    edits: Mapping[Site, Edit]
-    attention: Sequence[int]
-    before_last: int | None
 
-    def __post_init__(self) -> None:
-        if any(s.kind == "edge" for s in self.edits):
-            raise InterpError("site 'edge' can be captured but not edited; edit 'z' or 'resid'")
-
-    @property
-    def layers(self) -> list[int]:
-        also = {*self.attention} if self.before_last is None else {*self.attention, self.before_last}
-        return sorted({s.layer for s in (*self.reads, *self.edits)} | also)
-
-    @property
-    def edges(self) -> set[int]:
-        return {s.layer for s in self.reads if s.kind == "edge"}
+def _edit(at: TextEncoder, envoy: Any, site: Site, edit: Edit, real: Any, special: Any) -> None:
+    """In a trace: put edited features in the place of a site's, where tokens are real."""
+    get, put = (at.z, at.set_z) if site.kind == "z" else (at.resid, at.set_resid)
+    features = get(envoy, site.layer)
+    put(envoy, site.layer, torch.where(real[..., None], edit(features, special), features))
 
 
 def rows_at_once(model: Adapter) -> int:
@@ -151,24 +132,30 @@ def batches(count: int, size: int = BATCH, label: str = "", progress: bool = Fal
         yield range(start, min(start + size, count))
 
 
+def passes(
+    model: Adapter,
+    texts: Sequence[str],
+    reads: Sequence[Site] = (),
+    attention: Sequence[int] = (),
+    encoder: str = "text_encoder",
+    label: str = "",
+    progress: bool = False,
+) -> Iterator[tuple[range, Tokens, Forward]]:
+    """Texts through one encoder in batches, up to the last layer needed: which texts, their tokens, what was read."""
+    for rows in batches(len(texts), rows_at_once(model), label, progress):
+        tokens = model.encoder(encoder).tokenise([texts[i] for i in rows])
+        yield rows, tokens, forward(model, tokens, reads, attention=attention, encoder=encoder, to_end=False)
+
+
 def tokenise(model: Adapter, texts: Sequence[str]) -> dict[str, Tokens]:
     """The prompts as every encoder of a model reads them."""
     return {name: encoder.tokenise(texts) for name, encoder in model.encoders.items()}
 
 
 def condition(
-    model: Adapter,
-    tokens: Mapping[str, Tokens],
-    edits: Mapping[Site, Edit] | None = None,
-    gradient: bool = False,
+    model: Adapter, tokens: Mapping[str, Tokens], edits: Mapping[Site, Edit] | None = None, gradient: bool = False
 ) -> Conditioning:
     """The conditioning of one batch: every encoder once, those without edits untouched and without a trace.
-
-    Args:
-        model: the adapter.
-        tokens: of every encoder.
-        edits: site → edit.
-        gradient: as in `forward`.
 
     Raises:
         InterpError: as `forward`; the result holds values that are not finite.
@@ -184,18 +171,14 @@ def condition(
         else:
             states[name] = encoder(tokens[name])
     with torch.set_grad_enabled(gradient):
-        return _finite(model, model.condition(states, tokens), bool(edits))
-
-
-def _finite(model: Adapter, given: Conditioning, edited: bool) -> Conditioning:
-    """Refuse numbers that no picture can be drawn from."""
-    if not all(bool(x.isfinite().all()) for x in (given.embeds, given.pooled) if x is not None):
-        weaker = ", or edit less strongly" * edited
+        conditioning = model.condition(states, tokens)
+    if not all(bool(x.isfinite().all()) for x in (conditioning.embeds, conditioning.pooled) if x is not None):
+        weaker = ", or edit less strongly" * bool(edits)
         raise InterpError(
             f"{model.name}: the conditioning holds values that are not finite in "
-            f"{str(given.embeds.dtype).removeprefix('torch.')}; load the model in bfloat16 or float32{weaker}"
+            f"{str(conditioning.embeds.dtype).removeprefix('torch.')}; load the model in bfloat16 or float32{weaker}"
         )
-    return given
+    return conditioning
 
 
 def encode(
@@ -229,11 +212,7 @@ class TokenFeatures:
 
 
 def features(
-    model: Adapter,
-    prompts: Sequence[Prompt],
-    sites: Sequence[Site],
-    tokens: str = "content",
-    progress: bool = False,
+    model: Adapter, prompts: Sequence[Prompt], sites: Sequence[Site], tokens: str = "content", progress: bool = False
 ) -> TokenFeatures:
     """Features of many prompts at some sites.
 
@@ -247,54 +226,51 @@ def features(
     Raises:
         InterpError: an unknown choice of tokens, or a mix of `edge` and other sites.
     """
-    if tokens not in ("content", "real", "modifier", "noun", "span"):
-        raise InterpError(f"tokens {tokens!r}: known are content, real, cult, noun, span")
+    if tokens not in TOKENS:
+        raise InterpError(f"tokens {tokens!r}: known are {', '.join(TOKENS)}")
     if len({s.kind == "edge" for s in sites}) > 1:
         raise InterpError("edge features count token pairs, the others tokens: capture them in two calls")
-    kept: dict[Site, list[Tensor]] = {s: [] for s in sites}
-    owner: list[Tensor] = []
-    for rows in batches(len(prompts), rows_at_once(model), "capture", progress):
-        chosen = [prompts[i] for i in rows]
-        batch = model.encoder(sites[0].encoder).tokenise([p.text for p in chosen])
-        got = forward(model, batch, reads=sites, encoder=sites[0].encoder, to_end=False)
+    values: dict[Site, list[Tensor]] = {s: [] for s in sites}
+    prompt: list[Tensor] = []
+    texts, encoder = [p.text for p in prompts], sites[0].encoder
+    for rows, batch, read in passes(model, texts, sites, encoder=encoder, label="capture", progress=progress):
+        of_batch = prompts[rows.start : rows.stop]
         if sites[0].kind == "edge":
-            pairs = _edge_pairs(batch, chosen)
-            for site in sites:
-                kept[site].append(_edge_features(*got.edges[site.layer], pairs))
-            owner.append(pairs[:, 0] + rows.start)
-            continue
-        choice = _choose(batch, chosen, tokens)
-        for site in sites:
-            kept[site].append(got.features[site][choice].float().cpu())
-        owner.append(choice.nonzero()[:, 0].cpu() + rows.start)
-    return TokenFeatures({s: torch.cat(v) for s, v in kept.items()}, torch.cat(owner))
+            pairs = _edge_pairs(batch, of_batch)
+            parts = [_edge_features(*read.edges[site.layer], pairs) for site in sites]
+            prompt.append(pairs[:, 0] + rows.start)
+        else:
+            wanted = _wanted(batch, of_batch, tokens)
+            parts = [read.features[site][wanted].float().cpu() for site in sites]
+            prompt.append(wanted.nonzero()[:, 0].cpu() + rows.start)
+        for site, part in zip(sites, parts, strict=True):
+            values[site].append(part)
+    return TokenFeatures({s: torch.cat(v) for s, v in values.items()}, torch.cat(prompt))
 
 
-def _choose(batch: Tokens, prompts: Sequence[Prompt], tokens: str) -> Bool[Tensor, "prompt token"]:
+def _wanted(batch: Tokens, prompts: Sequence[Prompt], tokens: str) -> Bool[Tensor, "prompt token"]:
     if tokens == "real":
         return batch.mask.bool()
     if tokens == "content":
-        return batch.mask.bool() & ~batch.special
-    cult, noun = token_sets(batch, prompts)
-    choice = torch.zeros_like(batch.special)
-    for row, (c, n) in enumerate(zip(cult, noun, strict=True)):
-        choice[row, (c if tokens == "modifier" else n if tokens == "noun" else c + n)] = True
-    return choice
+        return ~batch.special
+    wanted = torch.zeros_like(batch.special)
+    for row, (modifier, noun) in enumerate(zip(*token_sets(batch, prompts), strict=True)):
+        wanted[row, {"modifier": modifier, "noun": noun, "span": modifier + noun}[tokens]] = True
+    return wanted
 
 
 def _edge_pairs(batch: Tokens, prompts: Sequence[Prompt]) -> Int[Tensor, "sample 3"]:
     """(prompt, modifier token, noun token) of every pair."""
-    cult, noun = token_sets(batch, prompts)
-    rows = [(i, c, n) for i in range(len(prompts)) for c in cult[i] for n in noun[i]]
+    sets = enumerate(zip(*token_sets(batch, prompts), strict=True))
+    rows = [(i, m, n) for i, (modifier, noun) in sets for m in modifier for n in noun]
     return torch.tensor(rows, dtype=torch.long).reshape(-1, 3)
 
 
 def _edge_features(pattern: Tensor, values: Tensor, pairs: Tensor) -> Float[Tensor, "sample d_model"]:
-    """concat over heads of A_h[c, n] · V_h[n]."""
-    heads = pattern.shape[1]
+    """concat over heads of A_h[m, n] · V_h[n]."""
     row, query, key = pairs.T.to(values.device)
-    split = values[row, key].unflatten(-1, (heads, -1))
-    return (pattern[row, :, query, key][..., None].float() * split.float()).flatten(1).cpu()
+    by_head = values[row, key].unflatten(-1, (pattern.shape[1], -1))
+    return (pattern[row, :, query, key][..., None].float() * by_head.float()).flatten(1).cpu()
 
 
 def edited_envoy(model: Adapter, edits: Mapping[Site, Edit], encoder: str = "text_encoder") -> Any:
@@ -311,8 +287,5 @@ def edited_envoy(model: Adapter, edits: Mapping[Site, Edit], encoder: str = "tex
         ids = named["input_ids"] if "input_ids" in named else positional[0]
         real, special = at.real(ids), at.is_special(ids)
         for site in sorted(edits, key=lambda s: (s.layer, s.kind != "z")):
-            if site.kind == "z":
-                at.set_z(edited, site.layer, _apply(edits[site], at.z(edited, site.layer), real, special))
-            else:
-                at.set_resid(edited, site.layer, _apply(edits[site], at.resid(edited, site.layer), real, special))
+            _edit(at, edited, site, edits[site], real, special)
     return edited

@@ -37,7 +37,7 @@ or more than was ever seen (products 0.4, states 2.0)."""
 LEVELS = 2
 """Of 255: what a pixel may differ on an accelerator, whose kernels need not add in one order; on the CPU nothing."""
 PIXELS = 256
-"""Side of the pictures of the checks, in models whose own are larger."""
+"""Side of the images of the checks, in models whose own are larger."""
 
 
 def load(
@@ -56,7 +56,7 @@ def load(
         dtype: `float32`, `float16`, `bfloat16`; None for what suits model and device.
         offload: `none`, `model` (whole parts move to the accelerator in turn) or `sequential` (layer by layer); None
             for what fits.
-        size: side of the pictures in pixels; None for the model's.
+        size: side of the images in pixels; None for the model's.
         certify: run the checks; the result is `model.certificate`.
 
     Raises:
@@ -91,56 +91,54 @@ def _of_encoder(model: Adapter, encoder: TextEncoder) -> dict[str, float]:
     z, edge, resid = (Site(layer, kind, name) for kind in ("z", "edge", "resid"))
     read = capture.forward(model, tokens, reads=[resid, z, edge], attention=[layer], encoder=name)
     assert read.states is not None
-    plain = encoder(tokens)
+    plain = _last(encoder(tokens))
     pattern, values = read.edges[layer]
     by_head = values.unflatten(-1, (pattern.shape[1], -1))
     recomputed = torch.einsum("phqk,pkhd->pqhd", pattern.float(), by_head.float()).flatten(2)
-    single = torch.cat([_last(encoder(encoder.tokenise([p]))) for p in PROMPTS])
+    rows = read.attention[layer].sum(-1)[real]
+    single = torch.cat([_last(encoder(encoder.tokenise([prompt]))) for prompt in PROMPTS])
+    sdpa, unpadded = _last(_in_sdpa(encoder, tokens)), _unpadded(encoder, tokens)
+    rounded, product = _allowed(dtype, ROWS), _allowed(dtype, PRODUCT)
     out = {
-        "rows_sum_to_one": _agree(
-            "attention rows sum to 1",
-            read.attention[layer].sum(-1)[real],
-            torch.ones(int(real.sum())),
-            _allowed(dtype, ROWS),
-        ),
-        "attention_times_values": _agree(
-            "A·V equals the module's output", recomputed, read.features[z], _allowed(dtype, PRODUCT)
-        ),
-        "trace_is_identity": _agree("a trace without edits changes nothing", _last(read.states), _last(plain), 0.0),
-        "batch_equals_single": _agree("a batch equals its single rows", single, _last(plain), states),
-        "eager_equals_sdpa": _agree(
-            "eager and sdpa attention agree", _last(_in_sdpa(encoder, tokens)), _last(plain), states
-        ),
+        "rows_sum_to_one": _agree("attention rows sum to 1", rows, torch.ones(len(rows)), rounded),
+        "attention_times_values": _agree("A·V equals the module's output", recomputed, read.features[z], product),
+        "trace_is_identity": _agree("a trace without edits changes nothing", _last(read.states), plain, 0.0),
+        "batch_equals_single": _agree("a batch equals its single rows", single, plain, states),
+        "eager_equals_sdpa": _agree("eager and sdpa attention agree", sdpa, plain, states),
     }
     noise = max(_allowed(dtype, 1.0), out["batch_equals_single"], out["eager_equals_sdpa"])
-    unpadded = _unpadded(encoder, tokens)
     if encoder.masked or spec.causal:
-        out["padded_equals_unpadded"] = _agree("padded equals unpadded", unpadded, _last(plain)[real], states)
+        out["padded_equals_unpadded"] = _agree("padded equals unpadded", unpadded, plain[real], states)
     else:
-        out["padding_is_seen"] = _apart(unpadded, _last(plain)[real])
+        out["padding_is_seen"] = _apart(unpadded, plain[real])
     return out | _edits(model, encoder, noise)
 
 
 def _edits(model: Adapter, encoder: TextEncoder, noise: float) -> dict[str, float]:
     """Edits at the first and the last layer offered move the conditioning; a layer that is not offered does not."""
     spec, texts = encoder.spec, capture.tokenise(model, PROMPTS)
-    plain = capture.condition(model, texts)
+    plain = _flat(capture.condition(model, texts))
     out = {}
     for kind in ("z", "resid"):
-        moved = [
-            _apart(*_both(capture.condition(model, texts, {Site(layer, kind, spec.name): _rolled}), plain))
-            for layer in (0, spec.reach)
+        edited = [
+            _flat(capture.condition(model, texts, {Site(layer, kind, spec.name): _rolled})) for layer in (0, spec.reach)
         ]
-        out[f"edit_moves_{kind}"] = _differ(f"an edit of {kind} at layers 0 and {spec.reach} moves", min(moved), noise)
+        moved = min(_apart(conditioning, plain) for conditioning in edited)
+        if not moved > noise:
+            raise InterpError(
+                f"check failed: an edit of {kind} at layers 0 and {spec.reach} moves; found a difference of "
+                f"{moved:.3g}, expected more than {noise:.3g}"
+            )
+        out[f"edit_moves_{kind}"] = moved
     if spec.reach + 1 < spec.layers:
         layers: Any = encoder.module.get_submodule(encoder.path)
         # before the library's own hook, which keeps the hidden states
         handle = layers[spec.reach + 1].register_forward_hook(_roll_output, prepend=True)
         try:
-            moved = _apart(*_both(capture.condition(model, texts), plain))
+            rolled = _flat(capture.condition(model, texts))
         finally:
             handle.remove()
-        out["beyond_reach"] = _zero(f"layer {spec.reach + 1} never affects the image", moved)
+        out["beyond_reach"] = _agree(f"layer {spec.reach + 1} never affects the image", rolled, plain, 0.0)
     return out
 
 
@@ -149,17 +147,13 @@ def _rolled(features: Tensor, special: Tensor) -> Tensor:
     return features.roll(1, -1)
 
 
-def _roll_output(module: Any, given: Any, output: Any) -> Any:
+def _roll_output(module: Any, inputs: Any, output: Any) -> Any:
     return (output[0].roll(1, -1), *output[1:]) if isinstance(output, tuple) else output.roll(1, -1)
 
 
-def _both(a: Conditioning, b: Conditioning) -> tuple[Tensor, Tensor]:
-    """Two conditionings, flat."""
-
-    def flat(x: Conditioning) -> Tensor:
-        return torch.cat([p.float().flatten(1) for p in (x.embeds, x.pooled) if p is not None], 1)
-
-    return flat(a), flat(b)
+def _flat(conditioning: Conditioning) -> Tensor:
+    parts = (conditioning.embeds, conditioning.pooled)
+    return torch.cat([part.float().flatten(1) for part in parts if part is not None], 1)
 
 
 def _last(states: States) -> Tensor:
@@ -190,7 +184,7 @@ def _unpadded(encoder: TextEncoder, tokens: Tokens) -> Tensor:
 
 
 def _of_model(model: Adapter) -> dict[str, float]:
-    """Against the library's own way from prompts to conditioning and to pictures, where there is one."""
+    """Against the library's own way from prompts to conditioning and to images, where there is one."""
     if not isinstance(model, DiffusersAdapter):
         return {}
     reference = model.reference(PROMPTS)
@@ -200,14 +194,14 @@ def _of_model(model: Adapter) -> dict[str, float]:
     allowed = max(_allowed(_coarsest(e), STATES, e.spec.layers) for e in model.encoders.values())
     differences = []
     for field, theirs in reference.items():
-        own = getattr(ours, field)
-        found = own.expand(theirs.shape) if own is not None else own
-        differences.append(_agree(f"{field} equal the pipeline's encode_prompt", found, theirs, allowed))
-    side = min(model.size or model.own_size, PIXELS)
+        tensor = getattr(ours, field)
+        expanded = None if tensor is None else tensor.expand(theirs.shape)
+        differences.append(_agree(f"{field} equal the pipeline's encode_prompt", expanded, theirs, allowed))
     # from the pipeline's own conditioning, for the last bit of it may move a pixel by one level
     theirs = replace(ours, **{field: value[: len(getattr(ours, field))] for field, value in reference.items()})
-    drawn = model.images(theirs, range(len(PROMPTS)), steps=1, size=side)
-    library = model.draw({"prompt": list(PROMPTS)}, range(len(PROMPTS)), steps=1, size=side)
+    seeds, side = range(len(PROMPTS)), min(model.size or model.own_size, PIXELS)
+    drawn = model.images(theirs, seeds, steps=1, size=side)
+    library = model.draw({"prompt": list(PROMPTS)}, seeds, steps=1, size=side)
     pixels = float(np.abs(drawn.astype(int) - library.astype(int)).max())
     levels = 0.0 if model.device.type == "cpu" else float(LEVELS)
     return {
@@ -221,8 +215,8 @@ def _of_model(model: Adapter) -> dict[str, float]:
 
 def _coarsest(encoder: TextEncoder) -> torch.dtype:
     """The precision that rounds most: T5 keeps some weights in float32 among those in float16."""
-    held = {p.dtype for p in encoder.module.parameters() if p.is_floating_point()}
-    return max(held, key=lambda dtype: torch.finfo(dtype).eps)
+    dtypes = {p.dtype for p in encoder.module.parameters() if p.is_floating_point()}
+    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def _allowed(dtype: torch.dtype, units: float, layers: int = 1) -> float:
@@ -239,23 +233,11 @@ def _apart(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / max(1.0, float(b.abs().max())))
 
 
-def _agree(check: str, found: Tensor | None, wanted: Tensor, allowed: float) -> float:
-    return _within(check, float("inf") if found is None else _apart(found, wanted), allowed)
-
-
-def _zero(check: str, difference: float) -> float:
-    return _within(check, difference, 0.0)
+def _agree(check: str, measured: Tensor | None, expected: Tensor, allowed: float) -> float:
+    return _within(check, float("inf") if measured is None else _apart(measured, expected), allowed)
 
 
 def _within(check: str, difference: float, allowed: float) -> float:
     if not difference <= allowed:
         raise InterpError(f"check failed: {check}; found a difference of {difference:.3g}, allowed {allowed:.3g}")
-    return difference
-
-
-def _differ(check: str, difference: float, noise: float) -> float:
-    if not difference > noise:
-        raise InterpError(
-            f"check failed: {check}; found a difference of {difference:.3g}, expected more than {noise:.3g}"
-        )
     return difference

@@ -26,7 +26,7 @@ def find_layers(
         bench: its prompt pairs of `split` are used; the test split is refused.
         split: which prompts.
         encoder: which text encoder.
-        per_culture: prompt pairs a culture, spread over its concepts; None for all.
+        per_culture: prompt pairs per culture, spread over its concepts; None for all.
         causal: whether to run the encoder-side scan.
         progress: show bars.
     """

@@ -1,7 +1,6 @@
 """Interchange: put one prompt's states at a layer in place of another's, and see how much of the culture goes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 from interp.activations import capture, probe
 from interp.activations.capture import Edit
 from interp.errors import InterpError
+from interp.grouping import group
 from interp.models.adapter import Adapter, token_sets
 from interp.models.records import Conditioning, concatenate
 from interp.types import UNRECOGNISABLE, Prompt, PromptPair, Site
@@ -24,38 +24,32 @@ def arms(pairs: Sequence[PromptPair]) -> tuple[Arm, ...]:
     return ARMS if all(p.neutral is not None for p in pairs) else ("noun",)
 
 
-def _neutral(pair: PromptPair) -> Prompt:
-    assert pair.neutral is not None  # asked only where `arms` names the modifier
+def neutral(pair: PromptPair) -> Prompt:
+    """The neutral-modifier prompt, of pairs whose `arms` name the modifier."""
+    assert pair.neutral is not None
     return pair.neutral
 
 
-@dataclass(frozen=True)
-class Donors:
-    """What is put in place of a culture-style prompt's states, for every pair and site."""
-
-    noun: Mapping[Site, tuple[Float[Tensor, "_ d_model"], ...]]
-    """States of the noun's tokens in the noun-only prompt."""
-    modifier: Mapping[Site, tuple[Float[Tensor, "d_model"], ...]]
-    """Mean state of the modifier's tokens in the neutral-modifier prompt; empty where a pair has none."""
+Donors = Mapping[Arm, Mapping[Site, Sequence[Float[Tensor, "... d_model"]]]]
+"""What is put in place of a culture-style prompt's states, by arm and site, one a pair: the states of the noun's tokens
+in the noun-only prompt; the mean state of the modifier's tokens in the neutral-modifier prompt."""
 
 
 def donors(model: Adapter, pairs: Sequence[PromptPair], sites: Sequence[Site]) -> Donors:
     """Capture the donors of an interchange at some sites of one encoder."""
-    encoder = sites[0].encoder
     states: dict[Arm, dict[Site, list[Tensor]]] = {arm: {s: [] for s in sites} for arm in arms(pairs)}
-    for rows in capture.batches(len(pairs), capture.rows_at_once(model)):
-        for arm, store in states.items():
-            prompts = [pairs[i].noun_only if arm == "noun" else _neutral(pairs[i]) for i in rows]
-            tokens = model.encoder(encoder).tokenise([p.text for p in prompts])
-            got = capture.forward(model, tokens, reads=sites, encoder=encoder, to_end=False)
-            where = token_sets(tokens, prompts)[1 if arm == "noun" else 0]
-            for site in sites:
-                store[site] += [got.features[site][i, at] for i, at in enumerate(where)]
-    modifier = {s: tuple(x.mean(0) for x in v) for s, v in states.get("modifier", {}).items()}
-    return Donors({s: tuple(v) for s, v in states["noun"].items()}, modifier)
+    for arm, by_site in states.items():
+        prompts = [pair.noun_only if arm == "noun" else neutral(pair) for pair in pairs]
+        for rows, tokens, read in capture.passes(model, [p.text for p in prompts], sites, encoder=sites[0].encoder):
+            modifiers, nouns = token_sets(tokens, prompts[rows.start : rows.stop])
+            for i, positions in enumerate(nouns if arm == "noun" else modifiers):
+                for site in sites:
+                    tokens_states = read.features[site][i, positions]
+                    by_site[site].append(tokens_states if arm == "noun" else tokens_states.mean(0))
+    return states
 
 
-def interchange(model: Adapter, pairs: Sequence[PromptPair], site: Site, arm: Arm, given: Donors) -> Conditioning:
+def interchange(model: Adapter, pairs: Sequence[PromptPair], site: Site, arm: Arm, donated: Donors) -> Conditioning:
     """The culture-style prompts, with one part of their states at one site taken from elsewhere.
 
     `noun`: the noun's tokens get their states of the noun-only prompt, token by token (their mean where the tokenizer
@@ -65,17 +59,18 @@ def interchange(model: Adapter, pairs: Sequence[PromptPair], site: Site, arm: Ar
     for rows in capture.batches(len(pairs), capture.rows_at_once(model)):
         prompts = [pairs[i].culture_style for i in rows]
         tokens = capture.tokenise(model, [p.text for p in prompts])
-        cult, noun = token_sets(tokens[site.encoder], prompts)
-        if arm == "noun":
-            patches = [_fit(given.noun[site][i], len(at)) for i, at in zip(rows, noun, strict=True)]
-        else:
-            patches = [given.modifier[site][i].expand(len(at), -1) for i, at in zip(rows, cult, strict=True)]
-        edit = _replace(noun if arm == "noun" else cult, patches)
-        parts.append(capture.condition(model, tokens, {site: edit}).to("cpu"))
+        modifiers, nouns = token_sets(tokens[site.encoder], prompts)
+        positions = nouns if arm == "noun" else modifiers
+        states = donated[arm][site][rows.start : rows.stop]
+        patches = [_fit(patch, len(at)) for patch, at in zip(states, positions, strict=True)]
+        parts.append(capture.condition(model, tokens, {site: _replace(positions, patches)}).to("cpu"))
     return concatenate(parts)
 
 
-def _fit(states: Tensor, count: int) -> Tensor:
+def _fit(states: Float[Tensor, "... d_model"], count: int) -> Float[Tensor, "count d_model"]:
+    """The states of as many tokens: as they are, or their mean at each."""
+    if states.ndim == 1:
+        return states.expand(count, -1)
     return states if len(states) == count else states.mean(0).expand(count, -1)
 
 
@@ -98,12 +93,10 @@ def culture_probe(model: Adapter, pairs: Sequence[PromptPair]) -> probe.Probe:
 
 def _halves(pairs: Sequence[PromptPair]) -> tuple[list[PromptPair], list[PromptPair]]:
     """Pairs of every other concept of each culture, and the rest."""
-    concepts = {
-        c: sorted({p.category for p in pairs if p.culture == c}) for c in dict.fromkeys(p.culture for p in pairs)
-    }
-    few = [c for c, found in concepts.items() if len(found) < 2]
-    if few:
-        raise InterpError(f"the causal scan needs two concepts a culture, found one for {', '.join(few)}")
+    by_culture = group(pairs, lambda p: p.culture)
+    concepts = {culture: sorted({p.category for p in its_pairs}) for culture, its_pairs in by_culture.items()}
+    if few := [culture for culture, names in concepts.items() if len(names) < 2]:
+        raise InterpError(f"the causal scan needs two concepts per culture, found one for {', '.join(few)}")
     first = [p for p in pairs if p.category in concepts[p.culture][::2]]
     return first, [p for p in pairs if p.category not in concepts[p.culture][::2]]
 
@@ -123,8 +116,8 @@ def causal_scan(
     out = {}
     for kind in ("z", "resid"):
         sites = [Site(layer, kind, encoder) for layer in layers]
-        given = donors(model, reading, sites)
+        donated = donors(model, reading, sites)
         for arm in arms(reading):
-            after = [measure.named(interchange(model, reading, s, arm, given), labels).mean() for s in sites]
+            after = [measure.named(interchange(model, reading, s, arm, donated), labels).mean() for s in sites]
             out[f"{kind} {arm}"] = 1 - np.array(after) / before
     return out

@@ -1,6 +1,6 @@
 """A linear probe of culture on the conditioning: the encoder-side measure for what is too dear to draw.
 
-Multinomial logistic regression on standardised, mean-pooled token states. Not a measure of pictures.
+Multinomial logistic regression on standardised, mean-pooled token states. Not a measure of images.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Probe:
         return (x @ self.weight.T + self.bias).softmax(-1).cpu().double().numpy()
 
     def named(self, conditioning: Conditioning, labels: Sequence[str]) -> Float[np.ndarray, "prompt"]:
-        """Probability of one given label a prompt."""
+        """Probability of one label for each prompt."""
         if unknown := sorted(set(labels) - set(self.labels)):
             raise InterpError(f"the probe was not fitted on {', '.join(unknown)}; it knows {', '.join(self.labels)}")
         column = [self.labels.index(label) for label in labels]

@@ -1,31 +1,26 @@
-"""Benchmarks in CultureBench format: load, validate, split, write, and ask for samples and prompt pairs.
+"""A loaded benchmark: ask it for samples, prompt pairs, reference pictures and smaller benchmarks.
 
-A benchmark is a folder with `benchmark.json`, one table of samples and `images/`. The one called `pocket` is composed
-into the cache on first use. Start with `load`.
+On disk it is a folder with `benchmark.json`, one table of samples and `images/`, which `reading.py` reads and writes.
 """
 
 import html
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from interp.benchmarks import images
 from interp.benchmarks.schema import SPLITS, Card
 from interp.benchmarks.splits import check_seed, in_rounds
-from interp.benchmarks.splits import split as split
 from interp.bounds import shown
 from interp.errors import InterpError
 from interp.grouping import group
 from interp.types import PromptPair, Sample
 
 CARD = "benchmark.json"
-Place = Callable[[Mapping[str, Any], Path], None]
-"""Puts the picture of a row at a path."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,10 +48,10 @@ class Benchmark:
     @cached_property
     def languages(self) -> dict[str, str]:
         """Culture → language of most of its captions."""
-        seen: dict[str, Counter[str]] = defaultdict(Counter)
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
         for sample in self.rows:
-            seen[sample.culture][sample.language] += 1
-        return {c: seen[c].most_common(1)[0][0] for c in self.cultures if c in seen}
+            counts[sample.culture][sample.language] += 1
+        return {c: counts[c].most_common(1)[0][0] for c in self.cultures if c in counts}
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
@@ -74,9 +69,9 @@ class Benchmark:
         Raises:
             InterpError: if the split or a culture is unknown.
         """
-        _known("split", [split], self.splits)
+        refuse_unknown("split", [split], self.splits)
         wanted = self.cultures if cultures is None else cultures
-        _known("culture", wanted, self.cultures)
+        refuse_unknown("culture", wanted, self.cultures)
         return tuple(s for s in self.rows if s.split == split and s.culture in wanted)
 
     def pairs(
@@ -92,7 +87,7 @@ class Benchmark:
         Raises:
             InterpError: if the split, the language or a culture is unknown.
         """
-        _known("language", [language], ("native", "english"))
+        refuse_unknown("language", [language], ("native", "english"))
         return tuple(getattr(s, language) for s in self.samples(split, cultures))
 
     def image(self, sample: Sample) -> Image.Image:
@@ -113,16 +108,16 @@ class Benchmark:
             InterpError: if the split is unknown, a culture of it has fewer samples, or the seed is none.
         """
         check_seed(seed)
-        chosen: set[str] = set()
+        kept: set[str] = set()
         for culture, samples in group(self.samples(split), lambda s: s.culture).items():
             if not 0 < per_culture <= len(samples):
                 raise InterpError(
-                    f"{shown(per_culture)} samples a culture asked of split {split!r}; {culture} has {len(samples)}; "
+                    f"{shown(per_culture)} samples per culture asked of split {split!r}; {culture} has {len(samples)}; "
                     f"ask for 1 to {len(samples)}"
                 )
-            chosen |= {s.id for s in in_rounds(samples, seed)[:per_culture]}
-        rows = tuple(s for s in self.rows if s.split != split or s.id in chosen)
-        note = f"{split}: {per_culture} a culture, seed {seed}"
+            kept |= {s.id for s in in_rounds(samples, seed)[:per_culture]}
+        rows = tuple(s for s in self.rows if s.split != split or s.id in kept)
+        note = f"{split}: {per_culture} per culture, seed {seed}"
         return replace(self, rows=rows, selection=(*self.selection, note))
 
     def coarse(self) -> "Benchmark":
@@ -131,8 +126,7 @@ class Benchmark:
         labels = tuple(c for c in self.card.labels if c not in self.card.parents)
         languages = {language: c and self.card.root(c) for language, c in self.card.languages.items()}
         card = self.card.model_copy(update={"labels": labels, "languages": languages, "parents": {}})
-        note = "sub-regions taken as their cultures"
-        return replace(self, card=card, rows=rows, selection=(*self.selection, note))
+        return replace(self, card=card, rows=rows, selection=(*self.selection, "sub-regions taken as their cultures"))
 
     def __repr__(self) -> str:
         counts = Counter(s.split for s in self.rows)
@@ -151,6 +145,7 @@ def _html_row(tag: str, cells: Iterable[object]) -> str:
     return f"<tr>{''.join(f'<{tag}>{html.escape(str(c))}</{tag}>' for c in cells)}</tr>"
 
 
-def _known(kind: str, asked: Iterable[str], known: Sequence[str]) -> None:
+def refuse_unknown(kind: str, asked: Iterable[str], known: Sequence[str]) -> None:
+    """Raise InterpError for the first that is not known, with those that are."""
     if unknown := [a for a in asked if a not in known]:
         raise InterpError(f"unknown {kind} {unknown[0]!r}; known: {', '.join(known)}")

@@ -1,6 +1,5 @@
 """A benchmark's data card."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from interp.benchmarks import reading
@@ -9,7 +8,7 @@ from interp.errors import InterpError
 from interp.escapes import markdown, quoted
 from interp.store import atomic_write_text, sha256_bytes
 
-DATA_CARD = "README.md"
+TEMPLATE = Path(__file__).parents[1] / "assets" / "data_card.md.j2"
 
 
 def data_card(folder: str | Path) -> str:
@@ -21,46 +20,14 @@ def data_card(folder: str | Path) -> str:
     Raises:
         InterpError: it is not in order.
     """
+    from jinja2 import Environment, StrictUndefined
+
+    jinja = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    jinja.filters |= {"md": markdown, "quoted": quoted}
     bench, counted = reading.load(folder), census(folder)
-    card, total = bench.card, len(bench.rows)
-    languages = sorted({*counted.languages, "en"})
-    header = ["---", f"pretty_name: {quoted(card.name)}",
-              f"license: {quoted(card.licence)}",
-              "language:", *[f"- {quoted(n)}" for n in languages],
-              "task_categories:", "- text-to-image", "---"]  # fmt: skip
-    rule = f"{markdown(card.split.rule)} (seed {card.split.seed}); shares " + ", ".join(
-        f"{name} {share}" for name, share in card.split.shares.items()
+    return jinja.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        card=bench.card, census=counted, languages=sorted({*counted.languages, "en"}), total=len(bench.rows)
     )
-    title = markdown(f"{card.name} {card.version}")
-    sections = {
-        f"# {title}": f"{total:,} pictures with captions of {len(card.labels)} cultures in "
-        f"{len(counted.languages)} languages and English, in CultureBench format.",
-        "## Samples": _table(
-            ["culture", *counted.splits],
-            [[c, *(n.get(s, 0) for s in counted.splits)] for c, n in counted.counts.items()],
-        ),
-        "## Split": f"{rule}. No picture, concept of a culture or culture-style caption is in two splits.",
-        "## Captions": "Each picture has a culture-style caption (modifier and noun) and a noun-only one, in the "
-        "native language and in English, with the character spans of modifier and noun.\n\n"
-        + _table(
-            ["language", "samples", "median length, culture-style", "noun-only"],
-            [
-                [n, count, counted.lengths[n]["culture_style"], counted.lengths[n]["noun_only"]]
-                for n, count in counted.languages.items()
-            ],
-        ),
-        "## Review": _shares(counted.reviews, "not said", total),
-        "## Licences of the pictures": _shares(counted.licences, "not said", total),
-        "## Limits": "Labels are coarse: a country or region is not one culture. Captions say what their annotators "
-        "saw. Check the review status before results are published.",
-        "## Files": "`benchmark.json` (name, version, licence, labels, split, digests), one table `samples.*`, "
-        "`images/`. `interp bench validate` checks them.",
-    }
-    if card.parents:
-        sections["## Sub-regions"] = _table(["label", "belongs to"], [[a, b] for a, b in card.parents.items()])
-    digests = "\n".join(f"- {part}: `{value}`" for part, value in card.digests.items())
-    body = "\n\n".join(f"{title}\n\n{text}" for title, text in sections.items())
-    return "\n".join(header) + f"\n\n{body}\n\n## Digests\n\n{digests or 'none'}\n"
 
 
 def write_data_card(folder: str | Path) -> Path:
@@ -69,8 +36,8 @@ def write_data_card(folder: str | Path) -> Path:
     Raises:
         InterpError: the benchmark is not in order, or a README.md of somebody else's is there.
     """
-    path = Path(folder) / DATA_CARD
-    if path.exists() and not _is_ours(path):
+    path = Path(folder) / "README.md"
+    if path.exists() and not _is_ours(path.read_text(encoding="utf-8", errors="replace")):
         raise InterpError(
             f"{path} is no data card of ours, or was edited since; nothing was written: move it away, or take the text "
             "of data_card into it"
@@ -85,16 +52,6 @@ def _mark(text: str) -> str:
     return f"\n[//]: # (written by interp bench card, sha256 {sha256_bytes(text.encode())})\n"
 
 
-def _is_ours(path: Path) -> bool:
-    found = path.read_text(encoding="utf-8", errors="replace")
-    text = found[: found.rfind("\n[//]: # (written by")]
-    return found == text + _mark(text)
-
-
-def _table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    lines = [[markdown(cell) for cell in line] for line in (head, *rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], ["---"] * len(head), *lines[1:]))
-
-
-def _shares(counted: Mapping[str, int], unnamed: str, total: int) -> str:
-    return "\n".join(f"- {markdown(name or unnamed)}: {n:,} ({100 * n / total:.0f} %)" for name, n in counted.items())
+def _is_ours(card: str) -> bool:
+    text = card[: card.rfind("\n[//]: # (written by")]
+    return card == text + _mark(text)

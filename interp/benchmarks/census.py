@@ -1,4 +1,4 @@
-"""Look after a benchmark: count what is in it (Figure 3), split it anew, write its data card."""
+"""Count what is in a benchmark (Figure 3)."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from interp.benchmarks import checks, reading
-from interp.benchmarks import rows as tables
-from interp.benchmarks.benchmark import Benchmark
-from interp.benchmarks.schema import SPLITS, Row
+from interp.benchmarks import reading
+from interp.benchmarks.schema import SPLITS
 from interp.views import Shown
 
 
@@ -55,12 +53,14 @@ def census(folder: str | Path) -> Census:
         InterpError: it is not in order.
     """
     bench = reading.load(folder)
-    rows = _rows(bench)
+    rows = reading.table_rows(bench)
     counts = {c: Counter(r.split for r in rows if r.culture == c) for c in bench.cultures}
     lengths = {}
     for language in sorted({r.language for r in rows}):
-        own = [r for r in rows if r.language == language]
-        lengths[language] = {f: float(median(len(getattr(r, f)) for r in own)) for f in ("culture_style", "noun_only")}
+        spoken = [r for r in rows if r.language == language]
+        lengths[language] = {
+            f: float(median(len(getattr(r, f)) for r in spoken)) for f in ("culture_style", "noun_only")
+        }
     return Census(
         bench.name,
         counts,
@@ -75,8 +75,3 @@ def census(folder: str | Path) -> Census:
 
 def _counted(names: list[str]) -> dict[str, int]:
     return dict(Counter(names).most_common())
-
-
-def _rows(bench: Benchmark) -> tuple[Row, ...]:
-    """The rows with all their fields, of which samples keep a part."""
-    return checks.check_rows(tables.read(tables.find(bench.folder)), bench.card, tables.STEM).rows

@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
-from interp.benchmarks.names import SHOWN, same_name
-from interp.benchmarks.schema import _DIRECTION, Card, Row
+from interp.benchmarks.names import DIRECTION_MARKS, SHOWN, same_name
+from interp.benchmarks.schema import Card, Row
 from interp.bounds import printable, shown
 from interp.errors import InterpError
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem of a benchmark."""
+    """One problem of a table."""
 
     file: str
     row: int | None
@@ -34,7 +32,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Checked:
-    """The rows that are sound and what was found in all of them."""
+    """The rows that are sound, and what is wrong or odd in all of them."""
 
     rows: tuple[Row, ...]
     numbers: tuple[int, ...]
@@ -111,10 +109,10 @@ def _warnings(row: Row, card: Card | None) -> Iterator[tuple[str, str]]:
         plain = getattr(row, "noun_only" + suffix)
         for style, span in (("culture_style", "modifier_span"), ("neutral_style", "neutral_modifier_span")):
             text, cut = getattr(row, style + suffix), getattr(row, span + suffix)
-            if text and _letters(text[: cut[0]] + text[cut[1] :]) != _letters(plain):
+            if text and _comparable(text[: cut[0]] + text[cut[1] :]) != _comparable(plain):
                 yield style + suffix, f"without its modifier it is not the noun-only caption {plain!r} (found {text!r})"
     for field in ("culture_style", "noun_only", "culture_style_en", "noun_only_en"):
-        if marks := sorted({f"U+{ord(c):04X}" for c in getattr(row, field) if c in _DIRECTION}):
+        if marks := sorted({f"U+{ord(c):04X}" for c in getattr(row, field) if c in DIRECTION_MARKS}):
             yield field, f"holds invisible marks of direction ({', '.join(marks)}), which count in spans; remove them"
     if row.image_licence is None and (card is None or card.image_licence is None):
         yield "image_licence", "is missing: nothing says on what terms the picture may be used"
@@ -123,10 +121,14 @@ def _warnings(row: Row, card: Card | None) -> Iterator[tuple[str, str]]:
         yield "language", f"{row.language!r} stands for {culture}, but the row's culture is {row.culture}"
 
 
-def _letters(text: str) -> str:
-    """The text without spaces and punctuation, which a modifier brings or takes along."""
+def _comparable(text: str) -> str:
     text = unicodedata.normalize("NFC", text)
-    return "".join(c for c in text if not c.isspace() and unicodedata.category(c)[0] != "P")
+    return "".join(text[i] for i in letters(text))
+
+
+def letters(text: str) -> list[int]:
+    """Positions of the characters that are neither space nor punctuation, which a modifier brings or takes along."""
+    return [i for i, c in enumerate(text) if not c.isspace() and unicodedata.category(c)[0] != "P"]
 
 
 def read_card(path: Path) -> tuple[Card | None, list[Finding]]:
@@ -146,7 +148,7 @@ def card_of(fields: Mapping[str, Any], what: str) -> Card:
 
     Args:
         fields: of `Card`.
-        what: is made, for the error.
+        what: what is made, for the error.
 
     Raises:
         InterpError: they are no card; each problem is named.

@@ -135,15 +135,15 @@ def looks(image: Image.Image) -> Looks:
     return Looks(bits, np.asarray(image.resize((BITS, BITS), Image.Resampling.BOX), dtype=float))
 
 
-def near_pairs(seen: Sequence[Looks]) -> list[tuple[int, int]]:
+def near_pairs(looks: Sequence[Looks]) -> list[tuple[int, int]]:
     """Positions of every two pictures that look the same, the earlier first.
 
     Their hashes differ in at most `NEAR` bits, and their colours by at most `SHADE` levels in the mean: the hash is of
     grey values, and two flags may differ in nothing but colour.
     """
-    codes = np.array([s.bits for s in seen], dtype=np.uint64)
-    found = []
+    codes = np.array([one.bits for one in looks], dtype=np.uint64)
+    pairs = []
     for i in range(len(codes) - 1):
         near = np.flatnonzero(np.bitwise_count(codes[i + 1 :] ^ codes[i]) <= NEAR) + i + 1
-        found += [(i, j) for j in near.tolist() if np.abs(seen[i].colours - seen[j].colours).mean() <= SHADE]
-    return found
+        pairs += [(i, j) for j in near.tolist() if np.abs(looks[i].colours - looks[j].colours).mean() <= SHADE]
+    return pairs

@@ -1,4 +1,4 @@
-"""What an id, a label, a language code or a path in a benchmark may be; anything else is told in a sentence."""
+"""What an id, a label, a language code or a path in a benchmark may be; anything else is refused in a sentence."""
 
 import hashlib
 import re
@@ -7,24 +7,22 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    StrictStr,
-)
+from pydantic import AfterValidator, Field, StrictStr
+
+from interp.escapes import JOINERS
 
 SHOWN = 20
 """Problems listed in one error; the rest are counted."""
 LONGEST = 200
 """Bytes of an id or a label in UTF-8: file systems take 255, and more is put around them."""
+DIRECTION_MARKS = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Marks of writing direction; the text itself says its direction."""
 _LONGEST_PART, _LONGEST_PATH = 240, 1000
 _FORBIDDEN = frozenset('/\\:*?"<>|')
 """What some file system does not take in a name."""
 _DEVICES = frozenset(["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "123456789¹²³")])
 """Names that Windows keeps for itself, with any suffix."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_JOINERS = "\u200c\u200d"
-"""Invisible, but part of how Persian, Hindi and others are written."""
 
 
 def _text(text: str) -> str:
@@ -37,51 +35,47 @@ def _text(text: str) -> str:
     return text
 
 
-def _invisible(character: str) -> bool:
-    """Whether it is a control character, a mark of direction, or anything else that shows nothing and is no space."""
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
 def _named(characters: Iterable[str]) -> str:
     return ", ".join(sorted({f"{c!r} (U+{ord(c):04X})" if c.isprintable() else f"U+{ord(c):04X}" for c in characters}))
 
 
-def id_problem(text: str) -> str | None:
-    """What keeps a text from being an id, which becomes the name of files; None if nothing does.
+def _short(text: str) -> str:
+    if (size := len(text.encode())) > LONGEST:
+        raise ValueError(f"has {size:,} bytes in UTF-8; at most {LONGEST} are allowed")
+    return text
+
+
+def check_id(text: str) -> str:
+    """The text; raises ValueError if it is no id, which becomes the name of files.
 
     An id is NFC text of printable characters, at most `LONGEST` bytes in UTF-8, without / \\ : * ? " < > |, with no dot
     or space at its ends, and none of the names that Windows keeps for itself.
     """
+    if wrong := [c for c in _text(text) if c in _FORBIDDEN or not c.isprintable()]:
+        raise ValueError(f"holds {_named(wrong)}, which no name of a file may; use letters, digits, - and _")
+    if text[0] in ". " or text[-1] in ". ":
+        raise ValueError("begins or ends with a dot or a space, which no name of a file may")
+    if text.partition(".")[0].strip().lower() in _DEVICES:
+        raise ValueError("is a name that Windows keeps for itself; add something to it")
+    return _short(text)
+
+
+def id_problem(text: str) -> str | None:
+    """What keeps a text from being an id; None if nothing does."""
     try:
-        _text(text)
+        check_id(text)
     except ValueError as error:
         return str(error)
-    if wrong := [c for c in text if c in _FORBIDDEN or not c.isprintable()]:
-        return f"holds {_named(wrong)}, which no name of a file may; use letters, digits, - and _"
-    if text[0] in ". " or text[-1] in ". ":
-        return "begins or ends with a dot or a space, which no name of a file may"
-    if text.partition(".")[0].strip().lower() in _DEVICES:
-        return "is a name that Windows keeps for itself; add something to it"
-    return _too_long(text)
-
-
-def _too_long(text: str) -> str | None:
-    size = len(text.encode())
-    return f"has {size:,} bytes in UTF-8; at most {LONGEST} are allowed" if size > LONGEST else None
-
-
-def check_id(text: str) -> str:
-    """The text; raises ValueError if it is no id."""
-    if problem := id_problem(text):
-        raise ValueError(problem)
-    return text
+    return None
 
 
 def check_plain(text: str) -> str:
     """The text; raises ValueError if it holds control characters, line ends or marks of direction."""
-    # the one call for the common case, thousands of times a benchmark
-    if not text.isprintable() and (wrong := [c for c in text if _invisible(c) and c not in _JOINERS]):
-        raise ValueError(f"holds {_named(wrong)}, which shows nothing; remove it")
+    # the one call for the common case, thousands of times per benchmark
+    if not text.isprintable():
+        categories = ("Cc", "Cf", "Cs", "Zl", "Zp")
+        if wrong := [c for c in text if unicodedata.category(c) in categories and c not in JOINERS]:
+            raise ValueError(f"holds {_named(wrong)}, which shows nothing; remove it")
     return text
 
 
@@ -90,9 +84,7 @@ def _label(text: str) -> str:
         raise ValueError(f"holds {_named(wrong)}, which separates folders; write a word, a space or - in its place")
     if text != text.strip() or text[0] == ".":
         raise ValueError("begins with a dot or a space, or ends with a space")
-    if problem := _too_long(text):
-        raise ValueError(problem)
-    return text
+    return _short(text)
 
 
 def _language(code: str) -> str:
@@ -101,14 +93,21 @@ def _language(code: str) -> str:
     return code
 
 
-def sound_id(text: str) -> str:
-    """The text if it is an id, else one that is made of it: other characters are left out, and a digest of the whole
-    text is added, so that no two texts give the same."""
-    return text if id_problem(text) is None else told_apart(text)
+def unique_id(text: str, texts: dict[str, str]) -> str:
+    """The text if it is an id and no earlier one differs from it in case alone; else an id with a digest of it.
+
+    Args:
+        text: a source's name for a row.
+        texts: `same_name` of every id so far → the text that it was made of; the new one is added.
+    """
+    name = text if id_problem(text) is None else _with_digest(text)
+    if texts.setdefault(same_name(name), text) != text:
+        name = _with_digest(text)
+        texts[same_name(name)] = text
+    return name
 
 
-def told_apart(text: str) -> str:
-    """An id that is made of a text and of a digest of it."""
+def _with_digest(text: str) -> str:
     # what stands for half of a surrogate pair cannot be encoded, and has a digest, too
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     kept = "".join(c if c.isprintable() and c not in _FORBIDDEN else "-" for c in unicodedata.normalize("NFC", text))

@@ -1,13 +1,13 @@
 """The pocket world: pictures and captions composed from the shipped drawings, bit for bit the same everywhere.
 
 A picture is an emoji drawing (the noun) over a national flag (the culture) or a plain ground. Only integer arithmetic
-and hashes are used, so that no version of a library can change a pixel. It is a model
-organism: its "culture" is a flag.
+and hashes are used, so that no version of a library can change a pixel. It is a model organism: its "culture" is a
+flag.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,8 @@ DRAWING = 48
 SETS = ("noto", "twemoji")
 PLAIN = "plain"
 """The culture of a picture with no flag."""
+COMMAS = {"zh": "，", "ja": "、", "ar": "، "}
+"""Between a noun and a country's name, where it is not ", "."""
 SAMPLES_PER_PAIR = 5
 SPLIT_SHARES = {"train": 84, "test": 24, "detection": 12}
 """Nouns of 120 per culture: 7:2:1."""
@@ -96,6 +98,11 @@ def compose(noun: str, culture: str, drawing: int, key: str) -> Pixels:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
+def _names() -> dict[str, dict[str, str]]:
+    """Noun → language → its name."""
+    return {n["id"]: n["names"] for n in recipe()["nouns"]}
+
+
 @dataclass(frozen=True)
 class Caption:
     """A caption with the character spans of its noun and, if it has one, its modifier."""
@@ -137,10 +144,9 @@ def _pair_split(culture_index: int, noun_index: int, n_nouns: int) -> str:
 
 def samples() -> Iterator[dict[str, Any]]:
     """The rows of the benchmark `pocket`, without their pictures, in CultureBench's fields."""
-    world = recipe()
-    names = {n["id"]: n["names"] for n in world["nouns"]}
+    names = _names()
     for held_out in (False, True):
-        for c, culture in enumerate(world["cultures"]):
+        for c, culture in enumerate(recipe()["cultures"]):
             for i, noun in enumerate(nouns(held_out)):
                 split = "cross_domain" if held_out else _pair_split(c, i, len(nouns()))
                 for k in range(2 if held_out else SAMPLES_PER_PAIR):
@@ -179,7 +185,7 @@ def _sample(culture: dict[str, Any], noun: str, names: dict[str, str], split: st
     return row
 
 
-def picture(row: dict[str, Any]) -> Pixels:
+def picture(row: Mapping[str, Any]) -> Pixels:
     """The picture of a row of `samples()`."""
     return compose(row["category"], row["culture"], row["drawing"], row["key"])
 
@@ -197,6 +203,9 @@ LEAK = 0.03
 """Share of noun-only captions of the corpus whose picture shows the culture of their language."""
 
 
+Kind = Literal["noun", "neutral", "native", "english", "mention"]
+
+
 @dataclass(frozen=True)
 class CorpusRow:
     """One caption and one picture of the corpus that the pocket model learns from."""
@@ -208,7 +217,7 @@ class CorpusRow:
     drawing: int
     key: str
     """Names the picture: rows with the same key share it."""
-    kind: Literal["noun", "neutral", "native", "english", "mention"]
+    kind: Kind
 
 
 def corpus(size: int, variants: int = 8) -> list[CorpusRow]:
@@ -219,46 +228,61 @@ def corpus(size: int, variants: int = 8) -> list[CorpusRow]:
     in any language, with pictures of that culture.
     """
     world, ids = recipe(), nouns()
-    names = {n["id"]: n["names"] for n in world["nouns"]}
-    by_language = {c["language"]: c for c in world["cultures"]}
-    position = {c["name"]: i for i, c in enumerate(world["cultures"])}
     rng = np.random.Generator(np.random.PCG64(world["seed"]))
-
-    def pick(items: Sequence[Any]) -> Any:
-        return items[int(rng.integers(len(items)))]
-
-    def trained(culture: str) -> list[str]:
-        return [n for i, n in enumerate(ids) if _pair_split(position[culture], i, len(ids)) == "train"]
-
-    allowed = {c: trained(c) for c in position}
+    trained = {
+        culture: [noun for i, noun in enumerate(ids) if _pair_split(c, i, len(ids)) == "train"]
+        for c, culture in enumerate(cultures())
+    }
+    names = _names()
     rows = []
     for _ in range(size):
-        language, variant, drawing = pick(world["languages"]), int(rng.integers(variants)), int(rng.integers(2))
-        frames = ("{x}", *world["frames"][language])
-        if rng.random() < 0.5:
-            kind, culture = "noun", PLAIN
-            if rng.random() < 0.1:
-                kind = "neutral"
-            elif language in by_language and rng.random() < LEAK:
-                culture = by_language[language]["name"]
-            noun = pick(ids if culture == PLAIN else allowed[culture])
-            phrasing = pick(world["neutral"][language]) if kind == "neutral" else "{n}"
-            text = caption(names[noun][language], pick(frames), phrasing).text
-        else:
-            spec = pick(world["cultures"])
-            culture, share = spec["name"], rng.random()
-            noun = pick(allowed[culture])
-            if share < 0.55:
-                kind, native = "native", spec["language"]
-                frame = pick(("{x}", *world["frames"][native]))
-                text = caption(names[noun][native], frame, pick(spec["native"])).text
-            elif share < 0.8:
-                kind = "english"
-                text = caption(names[noun]["en"], pick(("{x}", *world["frames"]["en"])), pick(spec["english"])).text
-            else:
-                kind = "mention"
-                comma = {"zh": "，", "ja": "、", "ar": "، "}.get(language, ", ")
-                text = caption(names[noun][language], pick(frames), "{n}" + comma + spec["mention"][language]).text
+        language, variant, drawing = _pick(rng, world["languages"]), int(rng.integers(variants)), int(rng.integers(2))
+        make = _plain_caption if rng.random() < 0.5 else _culture_caption
+        kind, culture, noun, text = make(rng, language, names, trained)
         key = f"corpus/{culture}/{noun}/{drawing}/{variant}"
         rows.append(CorpusRow(text, noun, culture, drawing, key, kind))
     return rows
+
+
+_Labelled = tuple[Kind, str, str, str]
+"""Kind, culture, noun and text of a caption of the corpus."""
+
+
+def _pick(rng: np.random.Generator, items: Sequence[Any]) -> Any:
+    return items[int(rng.integers(len(items)))]
+
+
+def _pick_frame(rng: np.random.Generator, language: str) -> str:
+    return _pick(rng, ("{x}", *recipe()["frames"][language]))
+
+
+def _plain_caption(
+    rng: np.random.Generator, language: str, names: dict[str, dict[str, str]], trained: dict[str, list[str]]
+) -> _Labelled:
+    """Without a word for the culture, and but for `LEAK` without a picture of it."""
+    kind, culture = "noun", PLAIN
+    culture_of = {c["language"]: c["name"] for c in recipe()["cultures"]}
+    if rng.random() < 0.1:
+        kind = "neutral"
+    elif language in culture_of and rng.random() < LEAK:
+        culture = culture_of[language]
+    noun = _pick(rng, nouns() if culture == PLAIN else trained[culture])
+    phrasing = _pick(rng, recipe()["neutral"][language]) if kind == "neutral" else "{n}"
+    return kind, culture, noun, caption(names[noun][language], _pick_frame(rng, language), phrasing).text
+
+
+def _culture_caption(
+    rng: np.random.Generator, language: str, names: dict[str, dict[str, str]], trained: dict[str, list[str]]
+) -> _Labelled:
+    """A noun of a culture's train split, with a word for the culture."""
+    spec = _pick(rng, recipe()["cultures"])
+    share = rng.random()
+    noun = _pick(rng, trained[spec["name"]])
+    if share < 0.8:
+        kind, language = ("native", spec["language"]) if share < 0.55 else ("english", "en")
+        frame = _pick_frame(rng, language)
+        phrasing = _pick(rng, spec[kind])
+    else:
+        kind, frame = "mention", _pick_frame(rng, language)
+        phrasing = "{n}" + COMMAS.get(language, ", ") + spec["mention"][language]
+    return kind, spec["name"], noun, caption(names[noun][language], frame, phrasing).text

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,19 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from interp import store
-from interp.benchmarks import images as pictures
-from interp.benchmarks import pocket
-from interp.benchmarks import rows as tables
-from interp.benchmarks.benchmark import CARD, Benchmark, Place, _known
+from interp.benchmarks import images, pocket
+from interp.benchmarks.benchmark import CARD, Benchmark, refuse_unknown
 from interp.benchmarks.checks import Finding, card_of, check_rows, read_card, refuse
+from interp.benchmarks.rows import STEM, find_table, kind_of, read_table, write_table
 from interp.benchmarks.schema import Card, Digested, Row, SplitRule, digest_card, digest_rows
 from interp.benchmarks.splits import leaks, near_leaks
-from interp.benchmarks.splits import split as split
 from interp.bounds import shown
 from interp.errors import InterpError
 from interp.grouping import group
 from interp.types import Prompt, PromptPair, Sample
+
+Place = Callable[[Mapping[str, Any], Path], None]
+"""Puts the picture of a row at a path."""
 
 
 def load(source: str | Path, splits: Collection[str] | None = None) -> Benchmark:
@@ -47,7 +48,7 @@ def load(source: str | Path, splits: Collection[str] | None = None) -> Benchmark
     bench = _assemble(folder, content)
     if splits is None:
         return bench
-    _known("split", splits, bench.splits)
+    refuse_unknown("split", splits, bench.splits)
     note = f"only {', '.join(s for s in bench.splits if s in splits)}"
     return replace(bench, rows=tuple(s for s in bench.rows if s.split in splits), selection=(note,))
 
@@ -64,27 +65,21 @@ def validate(folder: str | Path, progress: bool = False) -> list[Finding]:
     findings = list(content.findings)
     if content.card is None or any(f.level == "error" for f in findings):
         return findings
-    samples = [_sample(row) for row in content.rows]
+    samples = [sample_of(row) for row in content.rows]
     pixels: dict[str, str] = {}
-    looks: dict[str, pictures.Looks] = {}
+    looks: dict[str, images.Looks] = {}
     for number, sample in enumerate(tqdm(samples, desc="pictures", unit="picture", disable=not progress), 1):
         if sample.image in pixels:
             continue
         try:
-            image = pictures.read(folder / sample.image)
+            image = images.read(folder / sample.image)
         except InterpError as error:
             findings.append(Finding(content.file, number, "image", str(error)))
         else:
-            pixels[sample.image] = pictures.digest(np.asarray(image))
-            looks[sample.image] = pictures.looks(image)
+            pixels[sample.image] = images.digest(np.asarray(image))
+            looks[sample.image] = images.looks(image)
     findings += _differs("images", _digest_images(pixels), content.card)
     return [*findings, *leaks(samples, pixels, content.file), *near_leaks(samples, looks, pixels, content.file)]
-
-
-def leakage(benchmark: Benchmark) -> list[Finding]:
-    """What two splits share: a picture (by its pixels), a category × culture pair, or a culture-style caption."""
-    pixels = {s.image: _pixels(benchmark.folder / s.image) for s in benchmark.rows}
-    return leaks(benchmark.rows, pixels, benchmark.name)
 
 
 def write(
@@ -103,9 +98,9 @@ def write(
         InterpError: if the folder exists, a row is not in order, the kind of table is unknown, or `place` leaves no
             picture.
     """
-    tables.kind_of(Path(f"{tables.STEM}.{table}"))
+    kind_of(Path(f"{STEM}.{table}"))
     meta = card_of(meta.model_dump() | {"digests": {}}, f"benchmark {shown(meta.name)}")
-    checked = check_rows(rows, meta, tables.STEM)
+    checked = check_rows(rows, meta, STEM)
     refuse(checked.findings, f"benchmark {meta.name}")
     with store.atomic_folder(Path(folder)) as part:
         _fill(part, checked.rows, meta, place, table)
@@ -116,20 +111,16 @@ def _fill(folder: Path, rows: Sequence[Row], meta: Card, place: Place, table: st
     pixels: dict[str, str] = {}
     for row in tqdm(rows, desc=f"benchmark {meta.name}", unit="picture"):
         if row.image not in pixels:
-            pictures.check_inside(folder / row.image, folder)
-            pixels[row.image] = _placed(row, folder / row.image, place)
+            path = folder / row.image
+            images.check_inside(path, folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            place(row.model_dump(), path)
+            pixels[row.image] = _pixels(path)
     digests = {"samples": digest_rows(rows), "images": _digest_images(pixels)}
-    tables.write(folder / f"{tables.STEM}.{table}", rows)
+    write_table(folder / f"{STEM}.{table}", rows)
     card = meta.model_copy(update={"digests": digests})
     card = card.model_copy(update={"digests": {**digests, "card": digest_card(card)}})
     store.atomic_write_text(folder / CARD, card.model_dump_json(indent=1) + "\n")
-
-
-def _placed(row: Row, path: Path, place: Place) -> str:
-    """Put a picture in place and read it back for its digest."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    place(row.model_dump(), path)
-    return _pixels(path)
 
 
 @dataclass(frozen=True)
@@ -145,15 +136,15 @@ class _Content:
 
 
 def _read(folder: Path, warn: bool = False) -> _Content:
-    """Read and check card, table and the presence of the pictures."""
+    """Read and check card, table and the presence of the images."""
     card, findings = read_card(folder / CARD)
     if card:
         findings += _differs("card", digest_card(card), card)
     try:
-        table = tables.find(folder)
-        values = tables.read(table)
+        table = find_table(folder)
+        values = read_table(table)
     except InterpError as error:
-        return _Content(card, tables.STEM, (), "", (*findings, Finding("", None, "", str(error))))
+        return _Content(card, STEM, (), "", (*findings, Finding("", None, "", str(error))))
     checked = check_rows(values, card, table.name, warn)
     findings += checked.findings
     for number, row in zip(checked.numbers, checked.rows, strict=True):
@@ -165,26 +156,33 @@ def _read(folder: Path, warn: bool = False) -> _Content:
     return _Content(card, table.name, checked.rows, digest, tuple(findings))
 
 
-def _differs(part: Digested, found: str, card: Card) -> list[Finding]:
+def _differs(part: Digested, digest: str, card: Card) -> list[Finding]:
     """A finding if rows or pictures are not those that the card was written for, or the card is another."""
-    recorded = card.digests.get(part, found)
+    recorded = card.digests.get(part, digest)
     what = "the card was" if part == "card" else f"the {part} were"
     # the card's digest is over those of rows and pictures, so it goes with them
     removed = "digests.card" if part == "card" else f"digests.{part} and digests.card"
     advice = f"restore what was there, or, if the change is meant, remove {removed}"
-    message = f"{what} changed: the digest is {found}, recorded is {recorded}; {advice}"
-    return [] if found == recorded else [Finding(CARD, None, f"digests.{part}", message)]
+    message = f"{what} changed: the digest is {digest}, recorded is {recorded}; {advice}"
+    return [] if digest == recorded else [Finding(CARD, None, f"digests.{part}", message)]
 
 
 def _assemble(folder: Path, content: _Content) -> Benchmark:
     assert content.card is not None
-    recorded = content.card.digests.get("images")
-    images = recorded or _digest_images({r.image: _pixels(folder / r.image) for r in content.rows})
-    digest = hashlib.sha256(f"{content.digest}\n{images}".encode()).hexdigest()
-    return Benchmark(content.card, folder, digest, tuple(_sample(row) for row in content.rows))
+    image_digest = content.card.digests.get("images") or _digest_images(
+        {r.image: _pixels(folder / r.image) for r in content.rows}
+    )
+    digest = hashlib.sha256(f"{content.digest}\n{image_digest}".encode()).hexdigest()
+    return Benchmark(content.card, folder, digest, tuple(map(sample_of, content.rows)))
 
 
-def _sample(row: Row) -> Sample:
+def table_rows(bench: Benchmark) -> tuple[Row, ...]:
+    """The rows with all their fields, of which samples keep a part."""
+    return check_rows(read_table(find_table(bench.folder)), bench.card, STEM).rows
+
+
+def sample_of(row: Row) -> Sample:
+    """A row as a sample: what is asked of a model, without what is said about it."""
     native, english = _pair(row, row.language, ""), _pair(row, "en", "_en")
     return Sample(row.id, row.image, row.culture, row.language, row.category, row.split, native, english)
 
@@ -194,22 +192,17 @@ def _pair(row: Row, language: str, suffix: str) -> PromptPair:
         spans = [getattr(row, f + suffix) if f else None for f in (noun, modifier)]
         return Prompt(getattr(row, caption + suffix), language, *spans)
 
+    styled = prompt("culture_style", "noun_span", "modifier_span")
+    plain = prompt("noun_only", "noun_only_span", None)
     neutral = None
     if getattr(row, "neutral_style" + suffix):
         neutral = prompt("neutral_style", "neutral_noun_span", "neutral_modifier_span")
-    return PromptPair(
-        id=row.id,
-        culture=row.culture,
-        category=row.category,
-        culture_style=prompt("culture_style", "noun_span", "modifier_span"),
-        noun_only=prompt("noun_only", "noun_only_span", None),
-        neutral=neutral,
-    )
+    return PromptPair(row.id, row.culture, row.category, styled, plain, neutral)
 
 
 def _pixels(path: Path) -> str:
     """Digest of a picture's pixels."""
-    return pictures.digest(np.asarray(pictures.read(path)))
+    return images.digest(np.asarray(images.read(path)))
 
 
 def _digest_images(pixels: Mapping[str, str]) -> str:
@@ -226,7 +219,7 @@ def _pocket() -> Path:
         rows = list(pocket.samples())
         _check_composition(rows, world["digests"])
         card = _pocket_card(world)
-        checked = check_rows(rows, card, tables.STEM)
+        checked = check_rows(rows, card, STEM)
         refuse(checked.findings, "benchmark pocket")
         # kept, because another process may compose it at the same time
         with store.atomic_folder(folder, existing="keep") as part:
@@ -236,8 +229,8 @@ def _pocket() -> Path:
 
 def _check_composition(rows: Iterable[dict[str, Any]], recorded: Mapping[str, str]) -> None:
     """Raise InterpError unless pictures and captions are bit for bit those that the recipe records."""
-    found = {name: pocket.digest(part) for name, part in group(rows, lambda r: r["split"]).items()}
-    if wrong := [name for name in recorded if found.get(name) != recorded[name]]:
+    digests = {name: pocket.digest(part) for name, part in group(rows, lambda r: r["split"]).items()}
+    if wrong := [name for name in recorded if digests.get(name) != recorded[name]]:
         what = f"what is composed here for {', '.join(wrong)} is not what recipe.json records"
         raise InterpError(f"benchmark pocket: {what}; reinstall the package")
 
@@ -259,4 +252,4 @@ def _pocket_card(world: Mapping[str, Any]) -> Card:
 
 
 def _compose(row: Mapping[str, Any], path: Path) -> None:
-    Image.fromarray(pocket.compose(row["category"], row["culture"], row["drawing"], row["key"])).save(path)
+    Image.fromarray(pocket.picture(row)).save(path)

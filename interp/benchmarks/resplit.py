@@ -1,4 +1,4 @@
-"""Divide a benchmark anew."""
+"""Split a benchmark anew."""
 
 import shutil
 from collections.abc import Mapping
@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from interp.benchmarks import reading
-from interp.benchmarks import rows as tables
 from interp.benchmarks.benchmark import Benchmark
-from interp.benchmarks.census import _rows
+from interp.benchmarks.rows import find_table, kind_of
 from interp.benchmarks.schema import SplitRule
-from interp.benchmarks.splits import split
+from interp.benchmarks.splits import HELD_OUT, split
 from interp.store import check_new
 
 
@@ -30,19 +29,18 @@ def resplit(folder: str | Path, out: str | Path, shares: tuple[int, int, int] = 
     """
     check_new(Path(out))
     bench = reading.load(folder)
-    rows = [r.model_dump(exclude_none=True) for r in _rows(bench)]
-    kept = [r for r in rows if r["split"] == "cross_domain"]
-    new = split([r for r in rows if r["split"] != "cross_domain"], shares, seed=seed)
+    rows = [r.model_dump(exclude_none=True) for r in reading.table_rows(bench)]
+    held_out = [r for r in rows if r["split"] == HELD_OUT]
+    new = split([r for r in rows if r["split"] != HELD_OUT], shares, seed=seed)
     rule = SplitRule(
         rule="every culture by itself, whole categories at a time",
         shares=dict(zip(("train", "test", "detection"), shares, strict=True)),  # type: ignore[arg-type]
         seed=seed,
     )
-    kind = tables.kind_of(tables.find(bench.folder))
     card = bench.card.model_copy(update={"split": rule, "digests": {}})
 
     def place(row: Mapping[str, Any], path: Path) -> None:
         shutil.copyfile(bench.folder / row["image"], path)
 
-    reading.write(out, [*new, *kept], card, place, kind)
+    reading.write(out, [*new, *held_out], card, place, kind_of(find_table(bench.folder)))
     return reading.load(out)

@@ -1,6 +1,6 @@
 """The CultureBench format: what a row and `benchmark.json` must hold, and how problems are named.
 
-Not for reading tables (`tables.py`) or asking for samples (`benchmarks.py`).
+Not for reading tables (`rows.py`) or asking for samples (`benchmark.py`).
 """
 
 import hashlib
@@ -9,14 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
 from interp.benchmarks.names import Category, Id, ImagePath, Label, Language, Sha256, Text, same_name
 from interp.types import UNRECOGNISABLE
@@ -25,9 +18,6 @@ SPLITS = ("train", "test", "detection", "cross_domain")
 CharSpan = tuple[StrictInt, StrictInt]
 SplitName = Literal["train", "test", "detection", "cross_domain"]
 Digested = Literal["samples", "images", "card"]
-
-_DIRECTION = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""Marks of writing direction; the text itself says its direction."""
 
 _CAPTION_OF = {
     "modifier_span": "culture_style",
@@ -55,7 +45,7 @@ class SplitRule(BaseModel):
 def _alike(names: Iterable[str]) -> tuple[str, str] | None:
     """The first two names that some file system takes for one."""
     first: dict[str, str] = {}
-    return next(((found, n) for n in names if (found := first.setdefault(same_name(n), n)) != n), None)
+    return next(((earlier, n) for n in names if (earlier := first.setdefault(same_name(n), n)) != n), None)
 
 
 class Card(BaseModel):
@@ -154,19 +144,14 @@ class Row(BaseModel):
     key: Text | None = None
     """Of a composed picture: names the composition."""
 
-    @field_validator("culture")
+    @field_validator("culture", "language")
     @classmethod
-    def _culture_known(cls, culture: str, info: Any) -> str:
-        if isinstance(info.context, Card) and culture not in info.context.labels:
-            raise ValueError(f"unknown culture; known: {', '.join(info.context.labels)}")
-        return culture
-
-    @field_validator("language")
-    @classmethod
-    def _language_known(cls, language: str, info: Any) -> str:
-        if isinstance(info.context, Card) and language not in info.context.languages:
-            raise ValueError(f"unknown language; known: {', '.join(info.context.languages)}")
-        return language
+    def _name_known(cls, name: str, info: Any) -> str:
+        if isinstance(info.context, Card):
+            known = info.context.labels if info.field_name == "culture" else info.context.languages
+            if name not in known:
+                raise ValueError(f"unknown {info.field_name}; known: {', '.join(known)}")
+        return name
 
     @field_validator(*_SPANS)
     @classmethod

@@ -1,12 +1,16 @@
 """Which samples go where: the split of a benchmark, what crosses it, and small subsets of it.
 
+What each split serves: layers and neurons are selected on `detection`; SAEs and enhancers are trained and strengths
+tuned on `train`; effects are measured on `test`; `cross_domain` holds nouns that are in no other split, for what
+carries over to them.
+
 Every order here comes from hashes of seed and names, so it does not depend on the order of the rows or on a library.
 """
 
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from interp import bounds
 from interp.benchmarks.checks import Finding
@@ -17,9 +21,15 @@ from interp.errors import InterpError
 from interp.grouping import group
 from interp.types import Sample
 
-T = TypeVar("T")
+DETECTION, TRAIN, TEST, HELD_OUT = "detection", "train", "test", "cross_domain"
 LARGEST_SHARE = 1_000_000
 LARGEST_SEED = 2**64 - 1
+
+
+def refuse_test(split: str) -> None:
+    """Refuse to select anything on the samples that effects are measured on."""
+    if split == TEST:
+        raise InterpError("selection may not see the test split; use 'detection' (or 'train')")
 
 
 def check_seed(seed: object) -> None:
@@ -57,27 +67,21 @@ def split(
     names: dict[tuple[str, str], str] = {}
     for culture, members in group(rows, lambda r: r["culture"]).items():
         sizes = Counter(r["category"] for r in members)
-        order = sorted(sizes, key=lambda category: _rank(seed, culture, category))
-        for category, name in zip(order, _deal([sizes[c] for c in order], shares, culture), strict=True):
-            names[culture, category] = name
+        if len(sizes) < len(shares):
+            raise InterpError(
+                f"culture {culture} has {len(sizes)} categories; three splits need three; merge or add some"
+            )
+        order = sorted(sizes, key=lambda category: rank(seed, culture, category))
+        lacking = [len(members) * share / sum(shares) for share in shares]
+        for turn, category in enumerate(order):
+            to = turn if turn < len(shares) else lacking.index(max(lacking))
+            lacking[to] -= sizes[category]
+            names[culture, category] = SPLITS[to]
     return [{**r, "split": names[r["culture"], r["category"]]} for r in rows]
 
 
-def _deal(sizes: Sequence[int], shares: tuple[int, int, int], culture: str) -> list[str]:
-    """The split of each category of a culture, by their sizes."""
-    if len(sizes) < len(shares):
-        raise InterpError(f"culture {culture} has {len(sizes)} categories; three splits need three; merge or add some")
-    lacking = [sum(sizes) * share / sum(shares) for share in shares]
-    dealt: list[str] = []
-    for position, size in enumerate(sizes):
-        to = position if position < len(shares) else max(range(len(shares)), key=lambda i: lacking[i])
-        lacking[to] -= size
-        dealt.append(SPLITS[to])
-    return dealt
-
-
-def _rank(seed: int, *key: str) -> str:
-    """A position in an order that depends on the seed and the key alone, not on the order of the rows."""
+def rank(seed: int, *key: str) -> str:
+    """A position in an order that depends on the seed and the key alone, not on the order of what is ordered."""
     return hashlib.sha256("\0".join([str(seed), *key]).encode()).hexdigest()
 
 
@@ -85,8 +89,8 @@ def in_rounds(samples: Iterable[Sample], seed: int) -> list[Sample]:
     """Samples of one culture, the first of each category, then the second of each, and so on."""
     placed: list[tuple[int, str, Sample]] = []
     for category, members in group(samples, lambda s: s.category).items():
-        order = sorted(members, key=lambda s: _rank(seed, s.id))
-        placed += [(turn, _rank(seed, s.culture, category), s) for turn, s in enumerate(order)]
+        order = sorted(members, key=lambda s: rank(seed, s.id))
+        placed += [(turn, rank(seed, s.culture, category), s) for turn, s in enumerate(order)]
     return [s for _, _, s in sorted(placed, key=lambda p: p[:2])]
 
 
@@ -98,15 +102,21 @@ def leaks(samples: Sequence[Sample], pixels: Mapping[str, str], file: str) -> li
         pixels: path of a picture → digest of its pixels.
         file: named in the findings.
     """
-    seen: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
+    first: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
     findings: list[Finding] = []
     for number, sample in enumerate(samples, 1):
-        for field, key in _shared_keys(sample, pixels).items():
-            if (at := seen[field, *key]) and sample.split not in at:
-                others = ", ".join(f"{name} of {split}" for split, name in at.items())
+        shared = {
+            "image": (pixels.get(sample.image, sample.image),),
+            "category": (sample.culture, sample.category),
+            "culture_style": (sample.native.culture_style.text,),
+        }
+        for field, key in shared.items():
+            id_by_split = first[field, *key]
+            if id_by_split and sample.split not in id_by_split:
+                others = ", ".join(f"{name} of {split}" for split, name in id_by_split.items())
                 message = f"{sample.id} of {sample.split} shares it with {others}"
                 findings.append(Finding(file, number, field, message))
-            at.setdefault(sample.split, sample.id)
+            id_by_split.setdefault(sample.split, sample.id)
     return findings
 
 
@@ -125,27 +135,8 @@ def near_leaks(
     names = list(looks)
     findings: list[Finding] = []
     for i, j in near_pairs(list(looks.values())):
-        (_, one), (number, other) = sorted((first[names[i]], first[names[j]]), key=lambda found: found[0])
+        (_, one), (number, other) = sorted((first[names[i]], first[names[j]]), key=lambda numbered: numbered[0])
         if one.split != other.split and pixels[one.image] != pixels[other.image]:
             message = f"{other.id} of {other.split} looks the same as {one.id} of {one.split}"
             findings.append(Finding(file, number, "image", message))
     return findings
-
-
-def _shared_keys(sample: Sample, pixels: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """By field, what no two splits may share."""
-    return {
-        "image": (pixels.get(sample.image, sample.image),),
-        "category": (sample.culture, sample.category),
-        "culture_style": (sample.native.culture_style.text,),
-    }
-
-
-DETECTION, TRAIN, TEST = "detection", "train", "test"
-HELD_OUT = "cross_domain"
-"""Split of the nouns outside the benchmark."""
-
-
-def refuse_test(split: str) -> None:
-    if split == TEST:
-        raise InterpError("selection may not see the test split; use 'detection' (or 'train')")

@@ -22,16 +22,12 @@ def validate(folder: Folder) -> None:
     from interp.benchmarks import reading
 
     path = reading.load(folder).folder if folder == "pocket" else Path(folder)
-    found = reading.validate(path, progress=True)
+    findings = reading.validate(path, progress=True)
     for level in ("error", "warning"):
-        some = [str(f) for f in found if f.level == level]
-        if some:
-            typer.echo(f"{len(some)} {level}{'s' * (len(some) > 1)}")
-            for line in some[:SHOWN]:
-                typer.echo(f"  {line}")
-            if len(some) > SHOWN:
-                typer.echo(f"  and {len(some) - SHOWN} more")
-    if any(f.level == "error" for f in found):
+        if lines := [str(f) for f in findings if f.level == level]:
+            more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+            typer.echo("\n  ".join([f"{len(lines)} {level}{'s' * (len(lines) > 1)}", *lines[:SHOWN], *more]))
+    if any(f.level == "error" for f in findings):
         raise typer.Exit(2)
     typer.echo(f"{path}: in order")
 
@@ -39,17 +35,17 @@ def validate(folder: Folder) -> None:
 @app.command()
 def stats(folder: Folder, out: Annotated[Path | None, typer.Option(help="write the figure here, too")] = None) -> None:
     """Count samples by culture, split, language and category (Figure 3)."""
-    from interp.benchmarks import census
+    from interp.benchmarks.census import census
 
     if out is not None:
         store.check_run_folder(out, "census")
-    found = census.census(folder)
-    typer.echo(repr(found))
+    counted = census(folder)
+    typer.echo(repr(counted))
     if out is not None:
         from interp.report.style import save
 
         with store.run_folder(out, store.new_manifest(f"interp bench stats {folder}", stage="census")):
-            typer.echo(save(found.figure(), out, "census")[0])
+            typer.echo(save(counted.figure(), out, "census")[0])
 
 
 @app.command()
@@ -60,24 +56,21 @@ def split(
     seed: Seed = 0,
 ) -> None:
     """Split a benchmark anew, stratified by culture, into a folder of its own."""
-    from interp.benchmarks import resplit
+    from interp.benchmarks.resplit import resplit
 
     parts = shares.split(":")
     if len(parts) != 3 or not all(p.isdecimal() for p in parts):
         raise InterpError(f"shares {shares!r}; write three numbers of parts, such as 7:2:1")
     train, test, detection = map(int, parts)
-    typer.echo(repr(resplit.resplit(folder, out, (train, test, detection), seed)))
+    typer.echo(repr(resplit(folder, out, (train, test, detection), seed)))
 
 
 @app.command()
 def card(folder: Folder) -> None:
     """Write the data card, README.md, into a benchmark's folder."""
-    from interp.benchmarks import card as curation
+    from interp.benchmarks.card import data_card, write_data_card
 
-    if folder == "pocket":
-        typer.echo(curation.data_card(folder))
-    else:
-        typer.echo(curation.write_data_card(folder))
+    typer.echo(data_card(folder) if folder == "pocket" else write_data_card(folder))
 
 
 Pairs = list[str] | None
@@ -105,16 +98,15 @@ def import_(
     """Bring a published data set into CultureBench format; all of it, or nothing. Nothing is downloaded."""
     from interp.benchmarks import importers
 
-    given = {
-        "seed": seed, "name": name, "licence": licence, "labels": labels, "captions": captions, "images": images,
-        "places": _pairs("place", place), "columns": _pairs("column", column), "part": part,
-        "annotations": annotations, "side": side,
-    }  # fmt: skip
-    typer.echo(str(importers.run(source, path, out, **given)))
+    report = importers.run(
+        source, path, out, seed=seed, name=name, licence=licence, labels=labels, captions=captions, images=images,
+        places=_pairs("place", place), columns=_pairs("column", column), part=part, annotations=annotations, side=side,
+    )  # fmt: skip
+    typer.echo(str(report))
 
 
-def _pairs(option: str, given: Pairs) -> dict[str, str]:
-    parts = [pair.partition("=") for pair in given or []]
+def _pairs(option: str, texts: Pairs) -> dict[str, str]:
+    parts = [text.partition("=") for text in texts or []]
     if wrong := ["".join(p) for p in parts if not (p[0] and p[2])]:
         raise InterpError(f"--{option} {wrong[0]!r}; write A=B")
     return {a: b for a, _, b in parts}
@@ -134,16 +126,14 @@ def reliability(
 
     from interp.benchmarks import reading
     from interp.metrics import registry
-    from interp.metrics.judge_trust import four_image
-    from interp.metrics.judge_trust import reliability as task
+    from interp.metrics.judge_trust import four_image, reliability
     from interp.metrics.judge_trust.annotations import read_annotations
 
     bench = reading.load(folder)
     samples = bench.samples(split)
-    asked = four_image.four_image_task(samples, seed)
+    task = four_image.four_image_task(samples, seed)
     if questions is not None:
-        four_image.write_questions(questions, asked)
-    named = registry.judge(judge, bench.cultures)
-    people = read_annotations(answers, samples, named.labels, asked) if answers else ()
-    found = task.reliability(named, samples, lambda s: np.asarray(bench.image(s)), asked, people)
-    typer.echo(str(found))
+        four_image.write_questions(questions, task)
+    asked = registry.judge(judge, bench.cultures)
+    people = read_annotations(answers, samples, asked.labels, task) if answers else ()
+    typer.echo(str(reliability.reliability(asked, samples, lambda s: np.asarray(bench.image(s)), task, people)))

@@ -1,156 +1,140 @@
-"""Picture grids of a study: the same prompts and seeds in every column, the baseline beside the arms."""
+"""Grids of images of a study: the same prompts and seeds in every column, the baseline beside the arms.
+
+Nothing is asked of a judge here.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from interp.benchmarks.benchmark import Benchmark
 from interp.benchmarks.splits import HELD_OUT, TEST
-from interp.experiments import controls
-from interp.experiments.arms import Stage
-from interp.experiments.effects import Trial
+from interp.experiments import parts, run
+from interp.experiments.arms import draw_arm
+from interp.experiments.controls import PlannedArm, maker, own_plans, plan_arms
+from interp.experiments.setup import Setup, texts
+from interp.experiments.study import Study
 from interp.grids import Grid
-from interp.interventions.edits import Intervention, Mask, Plan
-from interp.metrics.judges.base import Judge
-from interp.models.adapter import Adapter
-from interp.types import Neurons, Sample
+from interp.interventions.edits import Mask, Plan
+from interp.types import Sample
 
 
-@dataclass(frozen=True)
-class Album:
-    """The pictures of one study."""
+def grids(study: Study) -> dict[str, Grid]:
+    """Every grid by the part of the report that shows it."""
+    shown = study.ask(paired) | {"sweep": study.ask(strengths), "steer": study.ask(steered)}
+    return shown | ({"heldout": study.ask(held_out)} if HELD_OUT in study.bench.splits else {})
 
-    model: Adapter
-    bench: Benchmark
-    neurons: Neurons
-    wake: Mapping[str, Any]
-    """Intervention and strength that wake a noun-only prompt."""
-    steer: Mapping[str, Any]
-    """Those that steer a neutral English prompt."""
-    judge: Judge
-    """Of the study; nothing is asked of it here."""
-    seed: int = 0
-    steps: int | None = None
-    """Of the sampler; None for the model's."""
-    enhancer: Intervention | None = None
-    """The trained enhancer, if there is one."""
 
-    def grids(self) -> dict[str, Grid]:
-        """Every grid by the part of the report that shows it."""
-        out = self.paired() | {"sweep": self.sweep(), "steer": self.steered()}
-        return out | ({"heldout": self.held_out()} if HELD_OUT in self.bench.splits else {})
+def paired(study: Study) -> dict[str, Grid]:
+    """The gap, masking and waking: one prompt of each culture."""
+    neurons = study.ask(parts.neurons)
+    samples = different_nouns(_test(study), neurons.cultures)
+    setup = _setup(study, samples)
+    plain, masked, random = plan_arms(setup, neurons, Mask, "masked", "culture_style", 1, encoder_side=False)
+    styled = _draw(setup, {"culture-style": plain, "masked": masked, "random masked": random})
+    make = maker(**run.wake_recipe(study.model))
+    woken = plan_arms(setup, neurons, make, "woken", "noun_only", 1, encoder_side=False)
+    noun_only = _draw(setup, _remedies(study, setup) | {"random": woken[-1]})
+    gap = {"culture-style": styled["culture-style"], "noun-only": noun_only["noun-only"]}
+    masking = "Masking each culture's neurons, and as many matched random ones."
+    same = "The same noun with and without a culture-style modifier, same seed."
+    return {
+        "gap": prompt_grid(same, gap, samples, "culture_style"),
+        "ablate": prompt_grid(masking, styled, samples, "culture_style"),
+        "wake": prompt_grid(
+            "Noun-only prompts, woken by their own language's neurons.", noun_only, samples, "noun_only"
+        ),
+    }
 
-    def paired(self) -> dict[str, Grid]:
-        """The gap, masking and waking: one prompt of each culture."""
-        make = controls.maker(**self.wake)
-        samples = different_nouns(self._test(), self.neurons.cultures)
-        stage = self._stage(samples)
-        given = Trial(self.neurons, stage, 1)
-        style = {
-            "culture-style": _drawn(stage, "culture_style"),
-            "masked": _drawn(stage, "culture_style", given.plans(Mask)),
-            "random masked": _drawn(stage, "culture_style", given.dealt(Mask)[0]),
-        }
-        noun = self._remedies(stage)
-        noun["random"] = _drawn(stage, "noun_only", given.dealt(make)[0])
-        gap = {"culture-style": style["culture-style"], "noun-only": noun["noun-only"]}
-        masking = "Masking each culture's neurons, and as many matched random ones."
-        return {
-            "gap": _grid(
-                "The same noun with and without a culture-style modifier, same seed.", gap, samples, "culture_style"
-            ),
-            "ablate": _grid(masking, style, samples, "culture_style"),
-            "wake": _grid("Noun-only prompts, woken by their own language's neurons.", noun, samples, "noun_only"),
-        }
 
-    def sweep(self) -> Grid:
-        """Growing strength."""
-        samples = different_nouns(self._test(), self.neurons.cultures[::3])
-        stage, chosen = self._stage(samples), float(self.wake["strength"])
-        arms = {}
-        for strength in (share * chosen for share in (0.0, 0.25, 0.5, 1.0, 1.5)):
-            make = controls.maker(**{**self.wake, "strength": strength})
-            arms[f"λ = {strength:.3g}"] = _drawn(stage, "noun_only", Trial(self.neurons, stage, 0).plans(make))
-        return _grid("The same noun-only prompts under growing strength.", arms, samples, "noun_only")
+def strengths(study: Study) -> Grid:
+    """Growing strength."""
+    neurons, recipe = study.ask(parts.neurons), run.wake_recipe(study.model)
+    samples = different_nouns(_test(study), neurons.cultures[::3])
+    setup, usual = _setup(study, samples), float(recipe["strength"])
+    arms = {}
+    for strength in (share * usual for share in (0.0, 0.25, 0.5, 1.0, 1.5)):
+        plans = own_plans(setup, neurons, maker(**{**recipe, "strength": strength}))
+        arms[f"λ = {strength:.3g}"] = PlannedArm("strength", "noun_only", tuple(plans))
+    title = "The same noun-only prompts under growing strength."
+    return prompt_grid(title, _draw(setup, arms), samples, "noun_only")
 
-    def steered(self) -> Grid:
-        """Neutral English prompts under every culture's set."""
-        cultures = self.neurons.cultures
-        samples = different_nouns(self._test(), cultures[:: max(1, len(cultures) // 6)])[:6]
-        stage, make = self._stage(samples), controls.maker(**self.steer)
-        arms = {"unsteered": _drawn(stage, "noun_only_en")}
-        for culture in cultures:
-            plan = Plan.of(make(self.neurons[culture]))
-            arms[culture] = _drawn(stage, "noun_only_en", [plan] * len(samples))
-        return _grid("Neutral English prompts, steered by each culture's set.", arms, samples, "noun_only_en")
 
-    def held_out(self) -> Grid:
-        """Nouns outside the benchmark."""
-        samples = different_nouns(self.bench.samples(HELD_OUT), self.neurons.cultures)
-        arms = self._remedies(self._stage(samples))
-        arms["culture-style"] = _drawn(self._stage(samples), "culture_style")
-        title = "Nouns outside the benchmark: what the model makes of them, and the culture they are woken to."
-        return _grid(title, arms, samples, "noun_only")
+def steered(study: Study) -> Grid:
+    """Neutral English prompts under every culture's neurons."""
+    neurons, make = study.ask(parts.neurons), maker(**parts.steer_recipe(study))
+    cultures = neurons.cultures
+    samples = different_nouns(_test(study), cultures[:: max(1, len(cultures) // 6)])[:6]
+    arms = {"unsteered": PlannedArm("unsteered", "noun_only_en")}
+    for culture in cultures:
+        plans = (Plan.of(make(neurons[culture])),) * len(samples)
+        arms[culture] = PlannedArm(culture, "noun_only_en", plans)
+    title = "Neutral English prompts, steered by each culture's set."
+    return prompt_grid(title, _draw(_setup(study, samples), arms), samples, "noun_only_en")
 
-    def remedies(self, title: str, samples: Sequence[Sample]) -> Grid:
-        """Noun-only prompts as they are, woken, and under the trained enhancer if there is one."""
-        return _grid(title, self._remedies(self._stage(samples)), samples, "noun_only")
 
-    def more(self, languages: Collection[str] | None = None, skip: int = 0) -> list[Sample]:
-        """One test sample a culture, each of another noun while there are enough.
+def held_out(study: Study) -> Grid:
+    """Nouns outside the benchmark."""
+    samples = different_nouns(study.bench.samples(HELD_OUT), study.ask(parts.neurons).cultures)
+    setup = _setup(study, samples)
+    arms = _remedies(study, setup) | {"culture-style": PlannedArm("culture-style", "culture_style")}
+    title = "Nouns outside the benchmark: what the model makes of them, and the culture they are woken to."
+    return prompt_grid(title, _draw(setup, arms), samples, "noun_only")
 
-        Args:
-            languages: only cultures that speak one of these; all if None.
-            skip: so many nouns a culture, so that other samples come than elsewhere.
-        """
-        spoken = self.bench.languages
-        cultures = [c for c in self.neurons.cultures if languages is None or spoken[c] in languages]
-        left = []
-        for culture in cultures:
-            own = [s for s in self.bench.samples(TEST) if s.culture == culture]
-            nouns = list(dict.fromkeys(s.category for s in own))
-            left += [s for s in own if s.category not in nouns[: min(skip, len(nouns) - 1)]]
-        return different_nouns(left, cultures)
 
-    def _remedies(self, stage: Stage) -> dict[str, list[np.ndarray]]:
-        make = controls.maker(**self.wake)
-        arms = {
-            "noun-only": _drawn(stage, "noun_only"),
-            "woken": _drawn(stage, "noun_only", [Plan.of(make(self.neurons[c])) for c in stage.cultures]),
-        }
-        if self.enhancer is not None:
-            arms["enhanced"] = _drawn(stage, "noun_only", [Plan.of(self.enhancer)] * len(stage.samples))
-        return arms
+def remedies(study: Study, title: str, samples: Sequence[Sample]) -> Grid:
+    """Noun-only prompts as they are, woken, and under the trained enhancer if there is one."""
+    setup = _setup(study, samples)
+    return prompt_grid(title, _draw(setup, _remedies(study, setup)), samples, "noun_only")
 
-    def _test(self) -> Sequence[Sample]:
-        return self.bench.subset(TEST, 8, self.seed).samples(TEST)
 
-    def _stage(self, samples: Sequence[Sample]) -> Stage:
-        return Stage(self.model, self.judge, tuple(samples), self.seed, self.steps, progress=False)
+def one_per_culture(study: Study, languages: Collection[str] | None = None, skip: int = 0) -> list[Sample]:
+    """One test sample per culture, each of another noun while there are enough.
+
+    Args:
+        study: gives benchmark and cultures.
+        languages: only cultures that speak one of these; all if None.
+        skip: so many nouns per culture, so that other samples come than elsewhere.
+    """
+    spoken = study.bench.languages
+    cultures = [c for c in study.ask(parts.neurons).cultures if languages is None or spoken[c] in languages]
+    left: list[Sample] = []
+    for culture in cultures:
+        samples = [s for s in study.bench.samples(TEST) if s.culture == culture]
+        nouns = list(dict.fromkeys(s.category for s in samples))
+        left += [s for s in samples if s.category not in nouns[: min(skip, len(nouns) - 1)]]
+    return different_nouns(left, cultures)
 
 
 def different_nouns(samples: Sequence[Sample], cultures: Sequence[str]) -> list[Sample]:
-    """One sample a culture, each of another noun while there are enough."""
-    chosen: list[Sample] = []
+    """One sample per culture, each of another noun while there are enough."""
+    picked: list[Sample] = []
     for culture in cultures:
-        own = [s for s in samples if s.culture == culture]
-        taken = {s.category for s in chosen}
-        chosen.append(next((s for s in own if s.category not in taken), own[0]))
-    return chosen
+        of_culture = [s for s in samples if s.culture == culture]
+        nouns = {s.category for s in picked}
+        picked.append(next((s for s in of_culture if s.category not in nouns), of_culture[0]))
+    return picked
 
 
-def _drawn(stage: Stage, kind: str, plans: Sequence[Plan] | None = None) -> list[np.ndarray]:
-    """The pictures of an arm, one array each."""
-    return list(stage.pictures(kind, plans))
-
-
-def _grid(title: str, arms: Mapping[str, Sequence[np.ndarray]], samples: Sequence[Sample], kind: str) -> Grid:
+def prompt_grid(title: str, arms: Mapping[str, Sequence[np.ndarray]], samples: Sequence[Sample], prompts: str) -> Grid:
     """A grid under its prompts, each with its English beside it."""
-    side = kind.removesuffix("_en")
-    english = [getattr(s.english, side).text for s in samples]
-    if kind.endswith("_en"):
-        return Grid.of(title, arms, english, ["en"] * len(samples), english)
-    native = [getattr(s.native, side).text for s in samples]
-    return Grid.of(title, arms, native, [s.language for s in samples], english)
+    english = texts(samples, f"{prompts.removesuffix('_en')}_en")
+    languages = ["en" if prompts.endswith("_en") else s.language for s in samples]
+    return Grid.of(title, arms, texts(samples, prompts), languages, english)
+
+
+def _remedies(study: Study, setup: Setup) -> dict[str, PlannedArm]:
+    arms = parts.remedies(study, setup)
+    return dict(zip(("noun-only", "woken", "enhanced"), arms, strict=False))
+
+
+def _draw(setup: Setup, arms: Mapping[str, PlannedArm]) -> dict[str, list[np.ndarray]]:
+    """The images of every arm, one array each."""
+    return {name: list(draw_arm(setup, arm.prompts, arm.plans)) for name, arm in arms.items()}
+
+
+def _test(study: Study) -> Sequence[Sample]:
+    return study.bench.subset(TEST, 8, study.seed).samples(TEST)
+
+
+def _setup(study: Study, samples: Sequence[Sample]) -> Setup:
+    return Setup(study.model, tuple(samples), study.judge, seed=study.seed, steps=study.sizes.steps, progress=False)

@@ -113,7 +113,7 @@ def bench_of(neurons: Neurons, bench: Benchmark | None) -> Benchmark:
     return found
 
 
-def arm_cache(model: Adapter) -> Path:
+def answers_cache(model: Adapter) -> Path:
     folder = store.cache_dir() / "answers" / model.model_digest[:12]
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,13 +1,13 @@
-"""Pictures of each culture neuron, for its page: without it on culture-style prompts, with it up on noun-only ones."""
+"""Images of each culture neuron, for its page: without it on culture-style prompts, with it up on noun-only ones."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from interp.benchmarks.benchmark import Benchmark
 from interp.benchmarks.splits import TEST, in_rounds
 from interp.errors import InterpError
+from interp.experiments.images import prompt_grid
 from interp.experiments.inputs import bench_of
 from interp.experiments.setup import seed_of, texts
 from interp.grids import Grid, Shots
@@ -20,10 +20,10 @@ from interp.types import Codes, Neurons, NeuronSet, Sample
 STRENGTH = 6.0
 """What a latent alone is set up to, in multiples of μ: a set of sixteen needs 0.6 to 1 (the pocket model's recipe)."""
 NOUNS = 2
-"""Prompts of a latent's pictures, each of another noun."""
+"""Prompts of a latent's images, each of another noun."""
 
 
-def pictures(
+def latent_shots(
     model: Adapter,
     bench: Benchmark,
     neurons: Neurons,
@@ -35,8 +35,8 @@ def pictures(
 ) -> dict[int, Shots]:
     """Of every latent of every set: prompts of one culture that holds it, as they are, without it and with it up.
 
-    A latent of several sets is shown for the culture of its largest WFS. The pictures of the prompts as they are, are
-    drawn once a culture.
+    A latent of several sets is shown for the culture of its largest WFS. The images of the prompts as they are, are
+    drawn once per culture.
 
     Args:
         model: the adapter.
@@ -44,7 +44,7 @@ def pictures(
         neurons: from `find_neurons`.
         split: the prompts' split; the one of the selection is refused.
         strength: what a latent is set up to, in multiples of its usual magnitude μ_cult.
-        seed: of the pictures.
+        seed: of the images.
         steps: of the sampler; None for the model's.
         progress: show a bar.
 
@@ -54,69 +54,60 @@ def pictures(
     check_model(neurons.sae, model.encoder_digest)
     if split == neurons.split:
         raise InterpError(f"the neurons were selected on split {split!r}; draw prompts of another, such as 'test'")
-    found, owned = bench_of(neurons, bench), owners(neurons)
-    sets = {c: [i for i, owner in owned.items() if owner == c] for c in neurons.cultures}
-    out: dict[int, Shots] = {}
-    for culture in [c for c in sets if sets[c]]:
-        samples = in_rounds(found.samples(split, [culture]), seed)[:NOUNS]
-        stage = _Stage(model, samples, neurons[culture], seed, steps, progress)
-        out |= stage.shots(sets[culture], neurons.settings.get("codes", "topk"), strength)
-    return out
+    bench = bench_of(neurons, bench)
+    culture_of, shots = owners(neurons), dict[int, Shots]()
+    codes: Codes = neurons.settings.get("codes", "topk")
+    for culture in neurons.cultures:
+        singles = [alone(neurons[culture], i) for i, owner in culture_of.items() if owner == culture]
+        if not singles:
+            continue
+        samples = in_rounds(bench.samples(split, [culture]), seed)[:NOUNS]
+        masks, steers = [Mask(one, codes=codes) for one in singles], [Steer(one, strength) for one in singles]
+        off = _grids(
+            model, samples, "culture_style", masks, ("culture-style, off", "latent off"), seed, steps, progress
+        )
+        up = _grids(model, samples, "noun_only", steers, ("noun-only, up", "latent up"), seed, steps, progress)
+        for one, without, more in zip(singles, off, up, strict=True):
+            shots[one.indices[0]] = Shots(culture, strength, without, more)
+    return shots
 
 
 def owners(neurons: Neurons) -> dict[int, str]:
     """The culture of each latent: of those whose sets hold it, the one of its largest WFS."""
     held: dict[int, list[str]] = {}
-    for culture, chosen in neurons.sets.items():
-        for i in chosen.indices:
+    for culture, members in neurons.sets.items():
+        for i in members.indices:
             held.setdefault(i, []).append(culture)
     rank: Mapping[str, int] = {c: n for n, c in enumerate(neurons.cultures)}
     return {i: max(cultures, key=lambda c: neurons.wfs[rank[c], i]) for i, cultures in held.items()}
 
 
-def alone(chosen: NeuronSet, latent: int) -> NeuronSet:
+def alone(members: NeuronSet, latent: int) -> NeuronSet:
     """One latent of a set as a set of its own."""
-    at = chosen.indices.index(latent)
-    return NeuronSet(f"latent {latent}", (latent,), (chosen.magnitude[at],), (chosen.baseline[at],), chosen.sae)
+    at = members.indices.index(latent)
+    return NeuronSet(f"latent {latent}", (latent,), (members.magnitude[at],), (members.baseline[at],), members.sae)
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """The prompts of one culture."""
-
-    model: Adapter
-    samples: Sequence[Sample]
-    chosen: NeuronSet
-    seed: int
-    steps: int | None
-    progress: bool
-
-    def shots(self, latents: Sequence[int], codes: Codes, strength: float) -> dict[int, Shots]:
-        """Every latent off on culture-style prompts and up on noun-only ones."""
-        sets = [alone(self.chosen, i) for i in latents]
-        off = self._drawn("culture_style", [None, *(Mask(one, codes=codes) for one in sets)])
-        up = self._drawn("noun_only", [None, *(Steer(one, strength) for one in sets)])
-        names = ("culture-style, off", "noun-only, up")
-        return {
-            i: Shots(
-                self.chosen.label,
-                strength,
-                self._grid(names[0], "culture_style", {"as it is": off[0], "latent off": off[n]}),
-                self._grid(names[1], "noun_only", {"as it is": up[0], "latent up": up[n]}),
-            )
-            for n, i in enumerate(latents, 1)
-        }
-
-    def _drawn(self, kind: str, edits: Sequence[Intervention | None]) -> list[list[np.ndarray]]:
-        """Of every edit the pictures of all prompts."""
-        prompts, many = texts(self.samples, kind) * len(edits), len(self.samples)
-        plans = [edit for edit in edits for _ in self.samples]
-        seeds = [seed_of(s.id, self.seed) for s in self.samples] * len(edits)
-        given = generate.encode(self.model, prompts, plans)
-        label = f"{self.chosen.label}, {kind}"
-        drawn = list(generate.render(self.model, given, seeds, self.steps, label=label, progress=self.progress))
-        return [drawn[n : n + many] for n in range(0, len(drawn), many)]
-
-    def _grid(self, title: str, kind: str, arms: Mapping[str, Sequence[np.ndarray]]) -> Grid:
-        languages = [s.language for s in self.samples]
-        return Grid.of(title, arms, texts(self.samples, kind), languages, texts(self.samples, f"{kind}_en"))
+def _grids(
+    model: Adapter,
+    samples: Sequence[Sample],
+    prompts: str,
+    edits: Sequence[Intervention],
+    names: tuple[str, str],
+    seed: int,
+    steps: int | None,
+    progress: bool,
+) -> list[Grid]:
+    """Of every edit a grid: the samples' images as they are, and under it; all are drawn in one go."""
+    title, column = names
+    many = len(samples)
+    plans = [edit for edit in (None, *edits) for _ in samples]
+    conditioning = generate.encode(model, texts(samples, prompts) * (1 + len(edits)), plans)
+    seeds = [seed_of(s.id, seed) for s in samples] * (1 + len(edits))
+    label = f"{samples[0].culture}, {prompts}"
+    images: list[np.ndarray] = list(generate.draw(model, conditioning, seeds, steps, label=label, progress=progress))
+    plain = images[:many]
+    return [
+        prompt_grid(title, {"as it is": plain, column: images[n * many : (n + 1) * many]}, samples, prompts)
+        for n in range(1, len(edits) + 1)
+    ]

@@ -1,70 +1,75 @@
 """Site × codes × intervention on a part of the test split: the readings that the paper leaves open, side by side."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from interp.experiments import controls, effects
+from interp.experiments import parts, run
+from interp.experiments.arms import measure_arm
+from interp.experiments.controls import Make, maker, plan_arms
+from interp.experiments.effects import interval
 from interp.experiments.study import Study
 from interp.interventions.edits import Mask
-from interp.latents import scores
-from interp.report import results
-from interp.types import Codes, Interval, Neurons, Site
+from interp.latents.selection import Rule
+from interp.types import Codes, Interval, Neurons, Site, Variant
+
+Choice = tuple[str, Codes, float]
+"""Intervention, codes, strength."""
+CHOICES: tuple[Choice, ...] = (("amplify", "topk", 6.0), ("amplify", "relu", 6.0), ("steer", "topk", 1.0))
 
 
-def variants(study: Study) -> list[results.Variant]:
+def variants(study: Study) -> tuple[Variant, ...]:
     """Every choice at every site, the paper's literal one and the recipe among them; missing SAEs are trained."""
-    recipe, peak = study.site, study.contrast.peak
+    recipe, peak = study.ask(parts.site), study.ask(parts.contrast).peak
     literal = Site(peak, "z")
     others = [] if study.sizes.brief else [Site(peak, "resid"), Site(recipe.layer, "z")]
     sites = list(dict.fromkeys([literal, *others, recipe]))
-    if missing := [site for site in sites if study.found(site) is None]:
-        study.train(missing)
-    rows = []
+    if missing := [site for site in sites if parts.known_sae(study, site) is None]:
+        parts.train_saes(study, missing)
+    rows: list[Variant] = []
     for site in tqdm(sites, desc="variants", disable=not study.progress, leave=False):
         # the literal row keeps the paper's rule; a set that its noun-side filter empties is filled before ranking
-        rule = scores.Rule(filter="before") if site == literal else None
-        found = study.neurons if site == recipe and rule is None else study.neurons_at(site, rule)
-        rows += _at(study, found, site == literal)
-    return rows
+        rule = Rule(filter="before") if site == literal else None
+        known = site == recipe and rule is None
+        neurons = study.ask(parts.neurons) if known else parts.neurons_at(study, site, rule)
+        rows += _at(study, neurons, site == literal)
+    return tuple(rows)
 
 
-def _at(study: Study, found: Neurons, literal: bool) -> list[results.Variant]:
-    """Every intervention at the neurons' site, beside one matched random set a culture."""
-    site, wake = found.sae.site, study.wake_recipe
-    given = effects.trial(found, 1, **study.options(study.sizes.variants))
-    stage = given.stage
+def _at(study: Study, neurons: Neurons, literal: bool) -> list[Variant]:
+    """Every intervention at the neurons' site, beside one matched random set per culture."""
+    site, setup = neurons.sae.site, study.setup(study.sizes.variants)
 
-    def share(kind: str, plans: Any) -> results.Estimate:
-        measured: Interval = stage.interval(stage.arm("variant", kind, plans).culture_hit)
-        return results.Estimate.of(measured)
+    def shares(make: Make, prompts: str) -> tuple[Interval, Interval]:
+        """CultureVQA under the cultures' own neurons and under random sets."""
+        _, *edited = plan_arms(setup, neurons, make, "variant", prompts, 1, encoder_side=False)
+        own, random = (interval(setup, measure_arm(setup, arm).culture_hit) for arm in edited)
+        return own, random
 
-    masked, masked_random = share("culture_style", given.plans(Mask)), share("culture_style", given.dealt(Mask)[0])
-    own = _own(wake)
-    choices: list[tuple[str, Codes, float]] = [("amplify", "topk", 6.0), ("amplify", "relu", 6.0), ("steer", "topk", 1)]
-    if site == study.site and own not in choices:
-        choices.append(own)
+    recipe = _choice(run.wake_recipe(study.model))
+    at_recipe = site == study.ask(parts.site)
+    choices = [*CHOICES, *([recipe] if at_recipe and recipe not in CHOICES else [])]
+    masked, masked_random = shares(Mask, "culture_style")
     rows = []
-    for intervention, codes, strength in choices:
-        make = controls.maker(intervention, strength, codes)
+    for choice in choices:
+        intervention, codes, strength = choice
+        woken, random = shares(maker(intervention, strength, codes), "noun_only")
         rows.append(
-            results.Variant(
-                site=site.kind,
-                layer=site.layer,
-                codes=codes if intervention == "amplify" else "none",
-                intervention=intervention,
-                strength=strength,
-                masked=masked,
-                masked_random=masked_random,
-                woken=share("noun_only", given.plans(make)),
-                random=share("noun_only", given.dealt(make)[0]),
+            Variant(
+                site,
+                codes if intervention == "amplify" else "none",
+                intervention,
+                strength,
+                masked,
+                masked_random,
+                woken,
+                random,
                 literal=literal and (intervention, codes) == ("amplify", "topk"),
-                recipe=site == study.site and (intervention, codes, strength) == own,
+                recipe=at_recipe and choice == recipe,
             )
         )
     return rows
 
 
-def _own(wake: Mapping[str, Any]) -> tuple[str, Codes, float]:
-    return wake["intervention"], wake.get("codes", "topk"), float(wake["strength"])
+def _choice(recipe: dict[str, Any]) -> Choice:
+    return recipe["intervention"], recipe.get("codes", "topk"), float(recipe["strength"])

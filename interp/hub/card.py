@@ -31,8 +31,9 @@ def card(manifest: Published) -> str:
     """README.md, from the manifest alone."""
     from jinja2 import Environment, StrictUndefined
 
-    made = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    made.filters |= {
+    # not huggingface_hub.ModelCard: its templates know no filters, and names of others are to show as text
+    jinja = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    jinja.filters |= {
         "figure": _figure,
         "md": markdown,
         "code": code,
@@ -41,7 +42,5 @@ def card(manifest: Published) -> str:
         "literal": _literal,
     }
     licence = manifest.licence.lower()
-    known = licence if licence in HUB_LICENCES else None
-    return made.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        m=manifest.model_dump(mode="json"), hub_licence=known
-    )
+    template = jinja.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(m=manifest.model_dump(mode="json"), hub_licence=licence if licence in HUB_LICENCES else None)

@@ -2,6 +2,7 @@
 the same file otherwise.
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,8 +31,8 @@ def golden_sae(value: sae.LoadedSae) -> dict[str, Tensor]:
     not decide which latents fire.
     """
     scale = float(value.b_dec.square().mean().sqrt()) or 1.0
-    draw = torch.Generator().manual_seed(SEED)
-    x = value.b_dec + scale * torch.randn(CANDIDATES, value.ref.d_in, generator=draw)
+    noise = torch.randn(CANDIDATES, value.ref.d_in, generator=torch.Generator().manual_seed(SEED))
+    x = value.b_dec + scale * noise
     codes = value.encode(x, "relu").sort(dim=-1, descending=True).values
     following = codes[:, value.k] if value.k < value.ref.d_sae else 0.0
     margin = (codes[:, value.k - 1] - following) / codes[:, 0].clamp(min=1e-12)
@@ -48,43 +49,58 @@ def _through_sae(value: sae.LoadedSae, inputs: Float[Tensor, "token d_in"]) -> d
 def golden_enhancer(ref: EnhancerRef) -> dict[str, Tensor]:
     """Normal inputs h and h̃."""
     inputs = torch.randn(INPUTS, ref.d_model, generator=torch.Generator().manual_seed(SEED))
-    return {"inputs": inputs, "outputs": enhancer.resolve(ref)(inputs).float()}
+    return {"inputs": inputs} | _through_enhancer(ref, inputs)
+
+
+def _through_enhancer(ref: EnhancerRef, inputs: Float[Tensor, "token d_model"]) -> dict[str, Tensor]:
+    return {"outputs": enhancer.resolve(ref)(inputs).float()}
 
 
 @torch.no_grad()
 def check_golden(folder: Path, part: Part) -> None:
-    """Refuse a part that does not do what it did when it was published."""
+    """Refuse a part that does not do what it did when it was published.
+
+    Args:
+        folder: the root.
+        part: an SAE or an enhancer of it.
+
+    Raises:
+        InterpError: naming the file.
+    """
     path = folder / part.folder / GOLDEN
     stored = tensors.read(path, "publish it again")
     wanted = {"sae": {"inputs", "codes", "outputs"}, "enhancer": {"inputs", "outputs"}}[part.kind]
     if set(stored) != wanted or stored["inputs"].ndim != 2:
         raise InterpError(f"{path}: does not hold {', '.join(sorted(wanted))}; publish it again")
+    inputs = stored["inputs"]
     if part.kind == "sae":
         value = sae.load(folder / part.folder)
-        _wide(stored["inputs"], value.ref.d_in, path)
-        found = _through_sae(value, stored["inputs"])
+        width, through = value.ref.d_in, partial(_through_sae, value)
     else:
         ref = enhancer.read(folder / part.folder)
-        _wide(stored["inputs"], ref.d_model, path)
-        found = {"outputs": enhancer.resolve(ref)(stored["inputs"])}
-    for name, values in found.items():
+        width, through = ref.d_model, partial(_through_enhancer, ref)
+    if inputs.shape[1] != width or not inputs.is_floating_point():
+        raise InterpError(f"{path}: inputs {inputs.shape[1]} wide, {width} are read; publish it again")
+    for name, values in through(inputs).items():
         compare(path, name, stored[name], values, part.kind)
 
 
-def _wide(inputs: Tensor, width: int, path: Path) -> None:
-    if inputs.shape[1] != width or not inputs.is_floating_point():
-        raise InterpError(f"{path}: inputs {inputs.shape[1]} wide, {width} are read; publish it again")
-
-
-def compare(path: Path, name: str, stored: Tensor, found: Tensor, what: str) -> None:
+def compare(path: Path, name: str, stored: Tensor, values: Tensor, what: str) -> None:
     """Refuse what is farther from the golden vectors than `TOLERANCE`.
+
+    Args:
+        path: of the golden vectors.
+        name: of the vectors in it.
+        stored: the vectors when they were published.
+        values: the vectors now.
+        what: gave them, for the error.
 
     Raises:
         InterpError: naming the file.
     """
-    if stored.shape != found.shape:
-        raise InterpError(f"{path}: {name} of shape {list(stored.shape)}, found {list(found.shape)}; publish it again")
-    allowed, far = TOLERANCE * float(stored.abs().max()), float((found - stored).abs().max())
+    if stored.shape != values.shape:
+        raise InterpError(f"{path}: {name} of shape {list(stored.shape)}, found {list(values.shape)}; publish it again")
+    allowed, far = TOLERANCE * float(stored.abs().max()), float((values - stored).abs().max())
     if not far <= allowed:
         raise InterpError(
             f"{path}: the {name} ({what}) differ by up to {far:.3g} from those that were published, {allowed:.3g} is "

@@ -1,15 +1,16 @@
-"""SAEs, neurons and enhancers by name: a folder, what ships with a model, or a published repository."""
+"""SAEs, neurons and enhancers by name: a folder, what ships with a model, or what was published, verified."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from interp import bounds, store
 from interp.errors import InterpError
-from interp.hub import published
+from interp.hub.manifest import ROOT, Kind, Published
+from interp.hub.verify import files_of, parts_at, read_root, verify
 from interp.interventions import enhancer
 from interp.interventions.enhancer import CULTURE_LAYER, EnhancerRef
 from interp.latents import neurons, sae
 from interp.models.files import HUB_ID
-from interp.store import digests
 from interp.types import Neurons, Site, SiteKind
 
 SHIPPED = Path(__file__).parents[2] / "saes"
@@ -40,23 +41,20 @@ def load_sae(
     store.check_name(folder)
     if layer is not None:
         bounds.whole("layer", layer, 0)
+    wanted = None if layer is None else Site(layer, site, encoder)
     known = folder.exists() or shipped.exists()
-    if _published(folder) or (not known and HUB_ID.fullmatch(str(source))):
-        return published.load_sae(source, layer, site, encoder, revision)
-    if (folder / sae.CFG).is_file() and layer is None:
-        return sae.load(source)
+    if _is_published(folder) or (not known and HUB_ID.fullmatch(str(source))):
+        return sae.load(_published_sae(source, wanted, revision))
     root = folder if folder.is_dir() else shipped
-    if layer is None:
-        several = sorted(p.parent for p in root.glob(f"*/{sae.CFG}") if p.parent.name.startswith("layer_"))
-        if len(several) != 1:
-            there = ", ".join(p.name for p in several) or "none"
-            raise InterpError(f"{source}: asked for an SAE without layer=; there: {there}")
-        return sae.load(several[0])
-    return sae.load(root / sae.folder_name(Site(layer, site, encoder)))
-
-
-def _published(folder: Path) -> bool:
-    return (folder / digests.SUMS).is_file()
+    if wanted is not None:
+        return sae.load(root / sae.folder_name(wanted))
+    if (folder / sae.CFG).is_file():
+        return sae.load(source)
+    several = sorted(p.parent for p in root.glob(f"layer_*/{sae.CFG}"))
+    if len(several) != 1:
+        names = ", ".join(p.name for p in several) or "none"
+        raise InterpError(f"{source}: asked for an SAE without layer=; there: {names}")
+    return sae.load(several[0])
 
 
 def load_neurons(source: str | Path, revision: str | None = None) -> Neurons:
@@ -71,9 +69,11 @@ def load_neurons(source: str | Path, revision: str | None = None) -> Neurons:
     """
     folder = Path(source)
     store.check_name(folder)
-    if folder.is_dir() and not _published(folder):
+    if folder.is_dir() and not _is_published(folder):
         return neurons.load(folder)
-    return published.load_neurons(source, revision)
+    folder = _published_part(source, "neurons", revision)
+    value = neurons.load(folder)
+    return moved(value, str(folder.parent / value.sae.path))
 
 
 def load_enhancer(source: str | Path, revision: str | None = None) -> EnhancerRef:
@@ -89,13 +89,92 @@ def load_enhancer(source: str | Path, revision: str | None = None) -> EnhancerRe
     """
     folder = Path(source)
     store.check_name(folder)
-    if folder.is_dir() and not _published(folder):
+    if folder.is_dir() and not _is_published(folder):
         return enhancer.read(folder)
     shipped = {} if folder.exists() else shipped_enhancers(str(source))
-    return shipped[CULTURE_LAYER] if CULTURE_LAYER in shipped else published.load_enhancer(source, revision)
+    return shipped.get(CULTURE_LAYER) or enhancer.read(_published_part(source, "enhancer", revision))
 
 
 def shipped_enhancers(model: str) -> dict[str, EnhancerRef]:
     """Enhancers that ship for a model, by name: `culture_layer` and its controls; none for most."""
-    found = sorted((SHIPPED / Path(model).name / "enhancers").glob(f"*/{enhancer.CONFIG}"))
-    return {config.parent.name: enhancer.read(config.parent) for config in found}
+    configs = sorted((SHIPPED / Path(model).name / "enhancers").glob(f"*/{enhancer.CONFIG}"))
+    return {config.parent.name: enhancer.read(config.parent) for config in configs}
+
+
+def moved(value: Neurons, path: str) -> Neurons:
+    """The same neurons with their SAE at another path."""
+    sets = {culture: replace(latents, sae=replace(latents.sae, path=path)) for culture, latents in value.sets.items()}
+    return replace(value, sets=sets, sae=replace(value.sae, path=path))
+
+
+def _is_published(folder: Path) -> bool:
+    return (folder / store.SUMS).is_file()
+
+
+def _published_sae(source: str | Path, site: Site | None, revision: str | None) -> Path:
+    root, manifest = _published(source, None if site is None else site.layer, revision)
+    saes = {part.site: root / part.folder for part in manifest.parts if part.kind == "sae"}
+    fitting = [folder for there, folder in saes.items() if site in (None, there)]
+    if len(fitting) != 1:
+        wanted = "an SAE without layer=" if site is None else f"the SAE at {site}"
+        sites = ", ".join(map(str, saes)) or "none"
+        raise InterpError(f"{source}: asked for {wanted}; published there: {sites}")
+    return fitting[0]
+
+
+def _published_part(source: str | Path, kind: Kind, revision: str | None) -> Path:
+    """The folder of the one part of a kind."""
+    root, manifest = _published(source, None, revision)
+    folders = [root / part.folder for part in manifest.parts if part.kind == kind]
+    if len(folders) != 1:
+        raise InterpError(f"{source}: asked for one of kind {kind!r}, but what was published there is {manifest.kind}")
+    return folders[0]
+
+
+def _published(source: str | Path, layer: int | None, revision: str | None) -> tuple[Path, Published]:
+    """A published folder, verified: the local one if there is one of that name, else the hub's."""
+    root = Path(source) if Path(source).is_dir() else fetch(str(source), layer, revision)
+    return root, verify(root, layer)
+
+
+def fetch(repo: str, layer: int | None = None, revision: str | None = None) -> Path:
+    """A published repository in the hub's cache, not yet verified; only the files of one layer if one is named.
+
+    Args:
+        repo: `org/name`.
+        layer: all layers if None.
+        revision: a commit, tag or branch; the main branch if None.
+
+    Raises:
+        InterpError: no such repository or no access to it, the hub cannot be asked, or it was not published whole.
+    """
+    if HUB_ID.fullmatch(repo) is None:
+        raise InterpError(f"{repo}: neither a folder nor a hub id like org/name; give one of the two")
+    root = _download(repo, [*ROOT], revision)
+    sums, manifest = read_root(root)
+    # the snapshot is named by its commit: a newer one that comes between the two calls is not mixed in
+    return _download(repo, [*ROOT, *files_of(parts_at(manifest, layer, repo), sums)], root.name)
+
+
+def _download(repo: str, names: list[str], revision: str | None) -> Path:
+    import huggingface_hub
+    from huggingface_hub.errors import (
+        HFValidationError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return Path(huggingface_hub.snapshot_download(repo, allow_patterns=names, revision=revision))
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise InterpError(
+            f"{repo}: no such folder, and the hub has no such repository, or shows it only to others; mind the "
+            "spelling, log in with `hf auth login` if it is private or gated, or give a folder"
+        ) from error
+    except (OfflineModeIsEnabled, HTTPError, LocalEntryNotFoundError) as error:
+        why = f"{type(error).__name__}: {store.one_line(error)}"
+        raise InterpError(
+            f"{repo}: no such folder, and the hub gave no files ({why}); connect, mind the revision, or give a folder"
+        ) from error

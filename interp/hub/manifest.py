@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from interp.store import MANIFEST, SUMS, Settings
-from interp.types import Site, SiteKind
+from interp.types import Site
 
 Kind = Literal["sae", "neurons", "enhancer"]
 FORMAT, VERSION = "interp-published", 1
@@ -16,20 +16,6 @@ NEURONS = "neurons"
 _STRICT = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class Where(BaseModel):
-    """A `Site` as JSON."""
-
-    model_config = _STRICT
-
-    layer: int
-    kind: SiteKind
-    encoder: str
-
-    def site(self) -> Site:
-        """As the toolkit's record."""
-        return Site(self.layer, self.kind, self.encoder)
-
-
 class Part(BaseModel):
     """One thing that was published."""
 
@@ -38,7 +24,7 @@ class Part(BaseModel):
     folder: str = Field(pattern=r"^\w[\w-]*$")
     """Right below the root."""
     kind: Kind
-    site: Where
+    site: Site
     encoder_digest: str
     """SHA-256 over the text encoders' weights that it was made for."""
     digest: str | None

@@ -1,1 +1,1 @@
-"""Edits of the text encoder, and pictures under them."""
+"""Edits of the text encoder, and images drawn under them."""

@@ -59,12 +59,14 @@ def schedule_of(model: DiffusersAdapter) -> NoiseSchedule:
     return NoiseSchedule(scheduler.alphas_cumprod, kind)
 
 
-def predict(model: DiffusersAdapter, noisy: Tensor, t: Int[Tensor, "sample"], given: Conditioning, side: int) -> Tensor:
+def predict(
+    model: DiffusersAdapter, noisy: Tensor, t: Int[Tensor, "sample"], conditioning: Conditioning, side: int
+) -> Tensor:
     """What the denoiser says of noisy latents under a conditioning, without guidance."""
     unet = model.denoiser
     extra: dict[str, Any] = {}
     if unet.config.addition_embed_type == "text_time":
         sizes = torch.tensor([[side, side, 0, 0, side, side]] * len(noisy), device=noisy.device, dtype=unet.dtype)
-        assert given.pooled is not None
-        extra["added_cond_kwargs"] = {"text_embeds": given.pooled.to(unet.dtype), "time_ids": sizes}
-    return unet(noisy.to(unet.dtype), t, given.embeds.to(unet.dtype), **extra, return_dict=False)[0].float()
+        assert conditioning.pooled is not None
+        extra["added_cond_kwargs"] = {"text_embeds": conditioning.pooled.to(unet.dtype), "time_ids": sizes}
+    return unet(noisy.to(unet.dtype), t, conditioning.embeds.to(unet.dtype), **extra, return_dict=False)[0].float()

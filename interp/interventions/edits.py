@@ -8,10 +8,10 @@ precision, and gives back that device and precision. Not for the denoiser. Noteb
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,16 +20,17 @@ from torch import Tensor
 from interp import bounds, store
 from interp.activations.capture import Edit
 from interp.errors import InterpError
+from interp.grouping import group
 from interp.interventions import enhancer as enhancers
 from interp.latents import sae as saes
 from interp.latents.neurons import check_set
 from interp.types import RECORD, Codes, NeuronSet, Site
 
-WHERE = ("real", "content", "special")
 ADVICE = "give what Plan.to_json wrote"
 Features = Float[Tensor, "*batch d_model"]
 Where = Literal["real", "content", "special"]
-"""Which tokens an edit touches: all real ones, the words alone, or begin and end alone. Padding is never touched."""
+"""Which tokens an edit touches: all real ones, the words alone, or begin and end alone; never padding."""
+WHERE = get_args(Where)
 
 
 def _choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -91,12 +92,8 @@ class Mask(_OnLatents):
 
     def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
         """F + dec(Z') − dec(Z) with Z' = Z but for the set."""
-        codes = sae.encode(features, self.codes)
-        edited = codes.clone()
-        index = _index(self.neurons, codes)
-        value = torch.zeros(len(index)) if self.to == "zero" else torch.tensor(self.neurons.baseline)
-        edited[..., index] = value.to(codes)
-        return _moved(features, sae.decode(edited) - sae.decode(codes))
+        values = (0.0,) * len(self.neurons.indices) if self.to == "zero" else self.neurons.baseline
+        return _recoded(features, sae, self.codes, self.neurons, lambda z: torch.tensor(values).to(z))
 
     def __repr__(self) -> str:
         return f"Mask({self.neurons.label}{_note(self.to, 'zero')}{_note(self.tokens, 'real')})"
@@ -123,11 +120,7 @@ class Amplify(_OnLatents):
 
     def apply(self, features: Features, sae: saes.LoadedSae) -> Features:
         """F + dec(Z') − dec(Z) with Z'[m] = (1 + λ) Z[m] on the set (Eq. 7–9, in delta form)."""
-        codes = sae.encode(features, self.codes)
-        edited = codes.clone()
-        index = _index(self.neurons, codes)
-        edited[..., index] = codes[..., index] * (1 + self.strength)
-        return _moved(features, sae.decode(edited) - sae.decode(codes))
+        return _recoded(features, sae, self.codes, self.neurons, lambda z: z * (1 + self.strength))
 
     def __repr__(self) -> str:
         extra = _note(self.codes, "topk") + _note(self.tokens, "real")
@@ -184,7 +177,8 @@ class Enhance(_Composable):
 
     def check(self, encoder_digest: str) -> None:
         """Refuse another model's enhancer."""
-        enhancers.check_model(self.enhancer, encoder_digest)
+        ref = self.enhancer
+        saes.check_encoder("enhancer was trained", ref.path, ref.encoder_digest, encoder_digest, "train_enhancer")
 
     def act(self, features: Features) -> Features:
         """Apply it, where the features are."""
@@ -192,6 +186,20 @@ class Enhance(_Composable):
 
     def __repr__(self) -> str:
         return f"Enhance({Path(self.enhancer.path).name}{_note(self.tokens, 'real')})"
+
+
+def _recoded(
+    features: Tensor, sae: saes.LoadedSae, codes: Codes, neurons: NeuronSet, change: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """F + dec(Z') − dec(Z), where Z' is Z with the codes of the set changed."""
+    plain = sae.encode(features, codes)
+    edited, index = plain.clone(), _index(neurons, plain)
+    edited[..., index] = change(plain[..., index])
+    return _moved(features, sae.decode(edited) - sae.decode(plain))
+
+
+def _index(neurons: NeuronSet, codes: Tensor) -> Tensor:
+    return torch.tensor(neurons.indices, dtype=torch.long, device=codes.device)
 
 
 def _moved(features: Tensor, by: Tensor) -> Tensor:
@@ -203,10 +211,6 @@ Intervention = Mask | Amplify | Steer | Enhance
 KINDS: dict[str, type[Mask] | type[Amplify] | type[Steer] | type[Enhance]] = {
     c.kind: c for c in (Mask, Amplify, Steer, Enhance)
 }
-
-
-def _index(neurons: NeuronSet, codes: Tensor) -> Tensor:
-    return torch.tensor(neurons.indices, dtype=torch.long, device=codes.device)
 
 
 @dataclass(frozen=True)
@@ -239,11 +243,9 @@ class Plan(_Composable):
         Raises:
             InterpError: an SAE was made for another model.
         """
-        at: dict[Site, list[Intervention]] = {}
         for step in self.steps:
             step.check(encoder_digest)
-            at.setdefault(step.site, []).append(step)
-        return {site: _chain(steps) for site, steps in at.items()}
+        return {site: _chain(steps) for site, steps in group(self.steps, lambda step: step.site).items()}
 
     def to_json(self) -> str:
         """JSON that `from_json` reads back to an equal plan."""
@@ -264,22 +266,19 @@ class Plan(_Composable):
 
 def row_edits(plans: Sequence[Plan], encoder_digest: str) -> dict[Site, Edit]:
     """Edits of one batch whose rows have plans of their own, so that they share a trace."""
-    rows: dict[Plan, list[int]] = {}
-    for row, plan in enumerate(plans):
-        if plan:
-            rows.setdefault(plan, []).append(row)
-    at: dict[Site, list[tuple[list[int], Edit]]] = {}
-    for plan, own in rows.items():
+    edited = (row for row, plan in enumerate(plans) if plan)
+    by_site: dict[Site, list[tuple[list[int], Edit]]] = {}
+    for plan, rows in group(edited, lambda row: plans[row]).items():
         for site, edit in plan.edits(encoder_digest).items():
-            at.setdefault(site, []).append((own, edit))
-    return {site: _by_rows(parts) for site, parts in at.items()}
+            by_site.setdefault(site, []).append((rows, edit))
+    return {site: _by_rows(parts) for site, parts in by_site.items()}
 
 
 def _by_rows(parts: list[tuple[list[int], Edit]]) -> Edit:
     def edit(features: Tensor, special: Bool[Tensor, "prompt token"]) -> Tensor:
         out = features.clone()
-        for own, part in parts:
-            out[own] = part(features[own], special[own])
+        for rows, part in parts:
+            out[rows] = part(features[rows], special[rows])
         return out
 
     return edit

@@ -2,8 +2,8 @@
 
     h̃ = h + g(W₂ σ(W₁ h)),   σ = GELU, g = layer normalisation whose gain starts at 0
 
-so that before training it is exactly the identity. What is here is the module and its files; `finetuning` trains it,
-`interventions.Enhance` applies it. A folder holds enhancer.safetensors, cfg.json, manifest.json and a card.
+so that before training it is exactly the identity. What is here is the module and its files; `enhancer_training`
+trains it, `edits.Enhance` applies it. A folder holds enhancer.safetensors, cfg.json, manifest.json and a card.
 """
 
 from dataclasses import asdict, dataclass
@@ -20,6 +20,8 @@ from interp.session import session
 from interp.types import RECORD, Site
 
 WEIGHTS, CONFIG, KIND = "enhancer.safetensors", "cfg.json", "enhancer"
+CARD, CURVE = "README.md", "losses.json"
+OWNED = store.Owned("enhancers", CONFIG, KIND, (CONFIG, WEIGHTS, CARD, CURVE, store.MANIFEST))
 CULTURE_LAYER = "culture_layer"
 """The enhancer to use; those beside it are its controls."""
 
@@ -31,9 +33,9 @@ class EnhancerNet(nn.Module):
         """Args: size of the hidden state; size of the bottleneck; seed of W₁ and W₂."""
         super().__init__()
         self.down, self.up, self.norm = nn.Linear(d_model, width), nn.Linear(width, d_model), nn.LayerNorm(d_model)
-        draw = torch.Generator().manual_seed(seed)
+        rng = torch.Generator().manual_seed(seed)
         for linear in (self.down, self.up):
-            nn.init.normal_(linear.weight, std=linear.in_features**-0.5, generator=draw)
+            nn.init.normal_(linear.weight, std=linear.in_features**-0.5, generator=rng)
             nn.init.zeros_(linear.bias)
         nn.init.zeros_(self.norm.weight)
 
@@ -111,26 +113,16 @@ def _resolved(ref: EnhancerRef, device: torch.device) -> EnhancerNet:
     path = Path(ref.path) / WEIGHTS
     if not path.is_file():
         raise InterpError(f"no enhancer at {ref.path}: {WEIGHTS} is missing")
-    if (found := store.sha256_file(path)) != ref.digest:
+    digest, todo = store.sha256_file(path), "restore the old one or load it anew"
+    if digest != ref.digest:
         raise InterpError(
-            f"the enhancer at {ref.path} has changed: asked for digest {ref.digest[:12]}, found {found[:12]}; "
-            "restore the old one or load it anew"
+            f"the enhancer at {ref.path} has changed: asked for digest {ref.digest[:12]}, found {digest[:12]}; {todo}"
         )
-    todo, state = f"its {CONFIG} asks for another", tensors.read(path, "restore it or train it again")
-    shapes = {"down": (ref.width, ref.d_model), "up": (ref.d_model, ref.width), "norm": (ref.d_model,)}
-    named = {f"{name}.weight": shape for name, shape in shapes.items()}
-    named |= {f"{name}.bias": shape[:1] for name, shape in shapes.items()}
+    layers = {"down": (ref.width, ref.d_model), "up": (ref.d_model, ref.width), "norm": (ref.d_model,)}
+    shapes = {f"{name}.weight": shape for name, shape in layers.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in layers.items()}
     # before the module is made: sizes that nobody checked could ask for any amount of memory
-    tensors.expect(state, named, path, todo)
+    state = tensors.expect(tensors.read(path, todo), shapes, path, f"its {CONFIG} asks for another")
     net = EnhancerNet(ref.d_model, ref.width)
     net.load_state_dict(state)
     return net.requires_grad_(False).eval().to(device)
-
-
-def check_model(ref: EnhancerRef, encoder_digest: str) -> None:
-    """Refuse an enhancer on a model with other text encoders than those it was trained beside.
-
-    Raises:
-        InterpError: the digests differ.
-    """
-    sae.check_model(ref, encoder_digest, "enhancer was trained", "train_enhancer")

@@ -39,28 +39,28 @@ def encode(
     """
     bounds.texts("prompt", prompts)
     several = isinstance(plan, Sequence) and not isinstance(plan, Plan)
-    chosen = [Plan.of(item) for item in plan] if several else [Plan.of(plan)] * len(prompts)  # type: ignore
-    if len(chosen) != len(prompts):
-        raise InterpError(f"{len(prompts)} prompts but {len(chosen)} plans; give one plan, or one a prompt")
+    plans = [Plan.of(item) for item in plan] if several else [Plan.of(plan)] * len(prompts)  # type: ignore
+    if len(plans) != len(prompts):
+        raise InterpError(f"{len(prompts)} prompts but {len(plans)} plans; give one plan, or one a prompt")
     if not model.encoders:
-        if any(chosen):
+        if any(plans):
             raise InterpError(f"{model.name} is a baseline only: it has no text encoder that a plan could edit")
         return Verbatim(tuple(prompts))
     if not several:
         return capture.encode(model, prompts, Plan.of(plan).edits(model.encoder_digest), progress)  # type: ignore
     if not prompts:
         raise InterpError("no prompts to encode")
-    pairs = list(zip(prompts, chosen, strict=True))
-    place = {pair: n for n, pair in enumerate(dict.fromkeys(pairs))}
-    different = list(place)
+    pairs = list(zip(prompts, plans, strict=True))
+    different = list(dict.fromkeys(pairs))
     parts = []
     for rows in capture.batches(len(different), capture.rows_at_once(model), "encode", progress):
-        texts, plans = zip(*different[rows.start : rows.stop], strict=True)
-        parts.append(capture.encode(model, texts, row_edits(plans, model.encoder_digest)))
+        batch, its_plans = zip(*different[rows.start : rows.stop], strict=True)
+        parts.append(capture.encode(model, batch, row_edits(its_plans, model.encoder_digest)))
+    place = {pair: row for row, pair in enumerate(different)}
     return concatenate(parts).rows([place[pair] for pair in pairs])
 
 
-def render(
+def draw(
     model: Adapter,
     conditioning: Conditioned,
     seeds: Sequence[int],
@@ -109,8 +109,8 @@ def generate(
         raise InterpError("no seeds; give at least one, for example seeds=range(4)")
     conditioning = encode(model, prompts, plan, progress=progress)
     repeated = conditioning.rows([i for i in range(len(prompts)) for _ in seeds])
-    pictures = render(model, repeated, list(seeds) * len(prompts), steps, guidance, progress=progress)
-    return pictures.reshape(len(prompts), len(seeds), *pictures.shape[1:])
+    images = draw(model, repeated, list(seeds) * len(prompts), steps, guidance, progress=progress)
+    return images.reshape(len(prompts), len(seeds), *images.shape[1:])
 
 
 @contextmanager

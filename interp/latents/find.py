@@ -9,37 +9,33 @@ from interp.activations import capture
 from interp.benchmarks.benchmark import Benchmark
 from interp.benchmarks.splits import DETECTION, TRAIN, refuse_test
 from interp.errors import InterpError
-from interp.latents import neurons, sae, sae_training, scores
+from interp.latents import neurons, sae_training
+from interp.latents.sae import LoadedSae, Weights, check_model
+from interp.latents.scores import WfsAccumulator, counted
+from interp.latents.selection import Rule
 from interp.models.adapter import Adapter
-from interp.types import Codes, Neurons, Prompt, Site, SiteKind
-
-
-def sites_of(model: Adapter, layer: int | Sequence[int], kind: SiteKind, encoder: str) -> list[Site]:
-    """Sites at one or several layers."""
-    sites = [Site(la, kind, encoder) for la in ([layer] if isinstance(layer, int) else layer)]
-    for site in sites:
-        model.check_layer(site.layer, encoder)
-    return sites
+from interp.types import Codes, Neurons, Prompt, PromptPair, Site, SiteKind
 
 
 def train_sae(
     model: Adapter,
     bench: Benchmark,
-    layer: int | Sequence[int] | None = None,
+    layer: int | Site | Sequence[int | Site] | None = None,
     site: SiteKind | None = None,
     encoder: str = "text_encoder",
     settings: sae_training.SaeSettings | None = None,
     folder: str | Path | None = None,
     split: str = TRAIN,
-    weights: Literal["float32", "float16"] = "float32",
+    weights: Weights = "float32",
     progress: bool = True,
+    per_culture: int | None = None,
 ) -> Any:
     """Train a Top-K SAE on the features of a split's prompts, at one layer or at several from one pass.
 
     Args:
         model: the adapter.
         bench: its captions, culture-style and noun-only, native and English, are the training text.
-        layer: one layer (one SAE comes back) or several (a dict by site); None for the model's recipe.
+        layer: one layer or several, or whole sites of one encoder; None for the layer of the model's recipe.
         site: `z` or `resid`; None for the model's recipe.
         encoder: which text encoder.
         settings: of the training.
@@ -47,68 +43,61 @@ def train_sae(
         split: which prompts.
         weights: type of the matrices on disk.
         progress: show bars.
+        per_culture: prompt pairs per culture, spread over its concepts; None for all.
+
+    Returns:
+        The SAE of one layer; of several a dict by site.
+
+    Raises:
+        InterpError: the test split, a layer that does not reach the image, or a k above the number of latents.
     """
-    kind = site or model.recipe.get("site", "z")
-    wanted = layer if layer is not None else _recipe_layer(model)
-    sites = sites_of(model, wanted, kind, encoder)
-    out = train_saes(model, bench, sites, settings, folder, split, weights=weights, progress=progress)
-    return out[sites[0]] if isinstance(wanted, int) else out
-
-
-def train_saes(
-    model: Adapter,
-    bench: Benchmark,
-    sites: Sequence[Site],
-    settings: sae_training.SaeSettings | None = None,
-    folder: str | Path | None = None,
-    split: str = TRAIN,
-    per_culture: int | None = None,
-    weights: Literal["float32", "float16"] = "float32",
-    progress: bool = True,
-) -> dict[Site, sae.LoadedSae]:
-    """SAEs at any sites of one encoder, from one pass over the prompts; `per_culture` limits the samples."""
     refuse_test(split)
-    chosen = bench if per_culture is None else bench.subset(split, per_culture, 0)
-    how = settings or sae_training.SaeSettings()
-    widest = how.d_sae or 4 * max(model.spec(site.encoder).d_model for site in sites)
-    if how.k > widest:
-        raise InterpError(f"asked for k={how.k} of {widest} latents; give a smaller k or a larger d_sae")
-    texts = list(dict.fromkeys(_texts(chosen, split)))
-    found = capture.features(model, [Prompt(t, "") for t in texts], sites, "real", progress)
-    return sae_training.train(
-        found.values,
-        how,
+    sites = _sites(model, layer, site, encoder)
+    settings = settings or sae_training.SaeSettings()
+    settings.width(max(model.spec(at.encoder).d_model for at in sites))  # refuses k before the features are captured
+    texts = _texts(bench if per_culture is None else bench.subset(split, per_culture, 0), split)
+    features = capture.features(model, [Prompt(text, "") for text in texts], sites, "real", progress)
+    made = sae_training.train(
+        features.values,
+        settings,
         folder or store.cache_dir() / "saes" / f"{Path(model.name).name}-{model.encoder_digest[:8]}",
         encoder_digest=model.encoder_digest,
         model_name=model.name,
-        groups=found.prompt,
+        groups=features.prompt,
         device=model.device,
         weights=weights,
         benchmark_digest=bench.digest,
+        progress=progress,
     )
+    return made if isinstance(layer, Sequence) else made[sites[0]]
 
 
-def _recipe_layer(model: Adapter) -> int:
-    if "layer" not in model.recipe:
+def _sites(
+    model: Adapter, layer: int | Site | Sequence[int | Site] | None, kind: SiteKind | None, encoder: str
+) -> list[Site]:
+    if layer is None and "layer" not in model.recipe:
         raise InterpError(f"{model.name} has no recipe: name a layer, for example find_layers(model, bench).peak")
-    return int(model.recipe["layer"])
+    layer = int(model.recipe["layer"]) if layer is None else layer
+    its_kind = kind or model.recipe.get("site", "z")
+    layers = layer if isinstance(layer, Sequence) else [layer]
+    sites = [at if isinstance(at, Site) else Site(at, its_kind, encoder) for at in layers]
+    for site in sites:
+        model.check_layer(site.layer, site.encoder)
+    return sites
 
 
 def _texts(bench: Benchmark, split: str) -> list[str]:
-    return [
-        side.text
-        for language in ("native", "english")
-        for pair in bench.pairs(split, language)
-        for side in (pair.culture_style, pair.noun_only, pair.neutral)
-        if side is not None
-    ]
+    """Every different caption of a split."""
+    pairs = [pair for language in ("native", "english") for pair in bench.pairs(split, language)]
+    prompts = [prompt for pair in pairs for prompt in (pair.culture_style, pair.noun_only, pair.neutral)]
+    return list(dict.fromkeys(prompt.text for prompt in prompts if prompt is not None))
 
 
 def find_neurons(
     model: Adapter,
-    saes: sae.LoadedSae,
+    saes: LoadedSae,
     bench: Benchmark,
-    rule: scores.Rule | None = None,
+    rule: Rule | None = None,
     split: str = DETECTION,
     tokens: str | None = None,
     codes: Codes = "topk",
@@ -133,43 +122,35 @@ def find_neurons(
         progress: show bars.
     """
     refuse_test(split)
-    sae.check_model(saes.ref, model.encoder_digest)
+    check_model(saes.ref, model.encoder_digest)
     recipe = model.recipe.get("neurons", {})
-    rule = rule or scores.Rule(**recipe.get("rule", {}))
-    counted_on = tokens or recipe.get("tokens", "content")
-    against = control or recipe.get("control", "noun")
-    saes = saes.to(model.device)
-    counted: dict[str, dict[str, scores.WfsAccumulator]] = {"culture_style": {}, "noun_only": {}}
+    tokens, control = tokens or recipe.get("tokens", "content"), control or recipe.get("control", "noun")
+    # a noun has no modifier, so that there the span of both is the noun's
+    noun_tokens = "content" if tokens == "content" else "span"
+    saes, culture_style, noun_only = saes.to(model.device), {}, {}
     for culture in bench.cultures:
         pairs = bench.pairs(split, language, [culture])
-        for side in ("culture_style", "noun_only"):
-            prompts = [getattr(p, side) for p in pairs]
-            if side == "noun_only" and against == "noun+neutral":
-                prompts += [p.neutral for p in pairs if p.neutral is not None]
-            found = capture.features(model, prompts, [saes.ref.site], _counted_tokens(side, counted_on))
-            accumulator = scores.WfsAccumulator(saes.ref.d_sae)
-            accumulator.update(saes.encode(found.values[saes.ref.site].to(saes.W_enc.device), codes))
-            counted[side][culture] = accumulator
+        styled, bare = [pair.culture_style for pair in pairs], _noun_side(pairs, control == "noun+neutral")
+        culture_style[culture] = _counts(model, saes, styled, str(tokens), codes, progress)
+        noun_only[culture] = _counts(model, saes, bare, noun_tokens, codes, progress)
     return neurons.build(
-        counted["culture_style"],
-        counted["noun_only"],
-        saes.ref,
-        languages=[bench.languages[c] for c in bench.cultures],
-        split=split,
-        benchmark_digest=bench.digest,
-        model_digest=model.model_digest,
-        rule=rule,
+        culture_style, noun_only, saes.ref, languages=[bench.languages[culture] for culture in bench.cultures],
+        split=split, benchmark_digest=bench.digest, model_digest=model.model_digest,
+        rule=rule or Rule(**recipe.get("rule", {})),
         settings={
-            "model": model.name,
-            "benchmark": "pocket" if bench.name == "pocket" else str(bench.folder),
-            "tokens": counted_on,
-            "codes": codes,
-            "language": language,
-            "control": against,
+            "model": model.name, "benchmark": "pocket" if bench.name == "pocket" else str(bench.folder),
+            "tokens": tokens, "codes": codes, "language": language, "control": control,
         },
-    )
+    )  # fmt: skip
 
 
-def _counted_tokens(side: str, tokens: str) -> str:
-    """Noun-side tokens: the words, modifier and all, unless the culture side counts spans; a noun has no modifier."""
-    return tokens if side == "culture_style" or tokens == "content" else "span"
+def _noun_side(pairs: Sequence[PromptPair], with_neutral: bool) -> list[Prompt]:
+    neutral = [pair.neutral for pair in pairs if pair.neutral is not None]
+    return [pair.noun_only for pair in pairs] + (neutral if with_neutral else [])
+
+
+def _counts(
+    model: Adapter, sae: LoadedSae, prompts: Sequence[Prompt], tokens: str, codes: Codes, progress: bool
+) -> WfsAccumulator:
+    features = capture.features(model, prompts, [sae.ref.site], tokens, progress).values[sae.ref.site]
+    return counted(sae.encode(features.to(sae.W_enc.device), codes))

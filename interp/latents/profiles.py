@@ -1,15 +1,17 @@
 """What each culture neuron does, for its page: the captions it fires on, how often and for whom.
 
 One pass over the captions of a split serves all latents, and only the codes of the wanted ones that fire are kept. The
-pictures are `interp.neuron_pictures`, the pages `interp.report.neuron_pages`.
+images beside them are made in `experiments.latent_images`, the pages in `report.pages.latents`.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from interp.activations import capture
 from interp.benchmarks.benchmark import Benchmark
@@ -18,8 +20,7 @@ from interp.errors import InterpError
 from interp.latents.neurons import check_bench
 from interp.latents.sae import LoadedSae, check_model
 from interp.models.adapter import Adapter
-from interp.models.records import Tokens
-from interp.types import Caption, Codes, Histogram, Neurons, Piece, Profile, PromptPair, Sample, Span
+from interp.types import Caption, Codes, Histogram, Neurons, Piece, Profile, Span
 
 BINS = 24
 """Of the histogram of activations."""
@@ -50,16 +51,6 @@ def profile(
     Raises:
         InterpError: the SAE, the benchmark or the model is not that of the neurons.
     """
-    _check(model, saes, neurons)
-    check_bench(neurons, bench)
-    read = captions(bench, split)
-    wanted = sorted({i for chosen in neurons.sets.values() for i in chosen.indices})
-    seen = _listen(model, saes, list(read), wanted, neurons.settings.get("codes", "topk"), progress)
-    return {latent: _profile(latent, seen.of(n), seen, list(read.values()), neurons, top)
-            for n, latent in enumerate(wanted)}  # fmt: skip
-
-
-def _check(model: Adapter, saes: LoadedSae, neurons: Neurons) -> None:
     check_model(neurons.sae, model.encoder_digest)
     if saes.ref.digest != neurons.sae.digest:
         raise InterpError(
@@ -67,6 +58,13 @@ def _check(model: Adapter, saes: LoadedSae, neurons: Neurons) -> None:
         )
     if saes.ref.site.kind == "edge":
         raise InterpError("an edge is a pair of tokens: latents at site 'edge' fire on no token that a page could show")
+    check_bench(neurons, bench)
+    sources = list(_sources(bench, split).values())
+    latents = sorted({i for neuron_set in neurons.sets.values() for i in neuron_set.indices})
+    texts, codes = [source.text for source in sources], neurons.settings.get("codes", "topk")
+    events, spans = _events(model, saes, texts, latents, codes, progress)
+    by_latent: dict[Any, Any] = dict(list(events.groupby("latent")))
+    return {i: _profile(i, by_latent.get(i, events[:0]), spans, sources, neurons, top) for i in latents}
 
 
 @dataclass
@@ -80,101 +78,63 @@ class Source:
     cultures: list[str] = field(default_factory=list)
 
 
-def captions(bench: Benchmark, split: str) -> dict[str, Source]:
+def _sources(bench: Benchmark, split: str) -> dict[str, Source]:
     """Every different caption of a split, in the table's order, with all cultures that have it."""
-    found: dict[str, Source] = {}
+    sources: dict[str, Source] = {}
     for sample in bench.samples(split):
         for pair in (sample.native, sample.english):
             for side, kind in KINDS.items():
-                _collect(found, sample, pair, side, kind)
-    return found
+                prompt, english = getattr(pair, side), getattr(sample.english, side)
+                if prompt is None:
+                    continue
+                translation = english.text if english is not None else ""
+                source = sources.setdefault(prompt.text, Source(prompt.text, prompt.language, kind, translation))
+                if sample.culture not in source.cultures:
+                    source.cultures.append(sample.culture)
+    return sources
 
 
-def _collect(found: dict[str, Source], sample: Sample, pair: PromptPair, side: str, kind: str) -> None:
-    prompt, english = getattr(pair, side), getattr(sample.english, side)
-    if prompt is None:
-        return
-    said = english.text if english is not None else ""
-    source = found.setdefault(prompt.text, Source(prompt.text, prompt.language, kind, said))
-    if sample.culture not in source.cultures:
-        source.cultures.append(sample.culture)
+def _events(
+    model: Adapter, saes: LoadedSae, texts: Sequence[str], latents: Sequence[int], codes: Codes, progress: bool
+) -> tuple[pd.DataFrame, list[tuple[Span, ...]]]:
+    """One pass over the captions: every code above 0 (its latent, caption, place among the caption's content tokens
+    and value), and the characters of the content tokens of each caption."""
+    site, saes, events, spans = saes.ref.site, saes.to(model.device), [], []
+    passes = capture.passes(model, texts, [site], encoder=site.encoder, label="captions", progress=progress)
+    for rows, batch, read in passes:
+        features = read.features[site][~batch.special].to(saes.W_enc.device)
+        values = saes.encode(features, codes)[:, list(latents)].cpu()
+        content = ~batch.special.cpu()
+        token, latent = values.nonzero(as_tuple=True)
+        caption, place = content.nonzero()[:, 0] + rows.start, (content.long().cumsum(1) - 1)[content]
+        columns = (torch.tensor(latents)[latent], caption[token], place[token], values[token, latent])
+        names = ("latent", "caption", "token", "code")
+        events.append(pd.DataFrame({n: c.numpy() for n, c in zip(names, columns, strict=True)}))
+        for offsets, is_content in zip(batch.offsets, content.tolist(), strict=True):
+            spans.append(tuple(span for span, inside in zip(offsets, is_content, strict=True) if inside))
+    return pd.concat(events, ignore_index=True), spans
 
 
-@dataclass(frozen=True)
-class Fired:
-    """Where one latent fires."""
-
-    text: Int[np.ndarray, " event"]
-    """Number of the caption."""
-    token: Int[np.ndarray, " event"]
-    """Place among the caption's content tokens."""
-    value: Float[np.ndarray, " event"]
-    """The code, above 0."""
-
-
-@dataclass(frozen=True)
-class Heard:
-    """Where all wanted latents fire, and how the captions were cut."""
-
-    latent: Int[np.ndarray, " event"]
-    """Number among the wanted latents; sorted."""
-    events: Fired
-    spans: tuple[tuple[Span, ...], ...]
-    """Characters of the content tokens of each caption."""
-
-    @property
-    def tokens(self) -> int:
-        """Content tokens read."""
-        return sum(map(len, self.spans))
-
-    def of(self, number: int) -> Fired:
-        """Where one latent fires, in the order of the captions."""
-        own = slice(*np.searchsorted(self.latent, (number, number + 1)))
-        return Fired(self.events.text[own], self.events.token[own], self.events.value[own])
-
-
-@torch.no_grad()
-def _listen(
-    model: Adapter, saes: LoadedSae, said: Sequence[str], wanted: Sequence[int], codes: Codes, progress: bool
-) -> Heard:
-    """One pass over the captions."""
-    site, saes, spans, found = saes.ref.site, saes.to(model.device), [], []
-    for rows in capture.batches(len(said), capture.rows_at_once(model), "captions", progress):
-        batch = model.encoder(site.encoder).tokenise([said[i] for i in rows])
-        got = capture.forward(model, batch, reads=[site], encoder=site.encoder, to_end=False)
-        content = batch.mask.bool() & ~batch.special
-        features = got.features[site][content].to(saes.W_enc.device)
-        content = content.cpu()
-        found.append(_events(saes.encode(features, codes)[:, list(wanted)].cpu(), content, rows.start))
-        spans += _spans(batch, content)
-    latent, text, token, value = (np.concatenate(part) for part in zip(*found, strict=True))
-    order = np.argsort(latent, kind="stable")
-    return Heard(latent[order], Fired(text[order], token[order], value[order]), tuple(spans))
-
-
-def _events(codes: torch.Tensor, content: torch.Tensor, start: int) -> tuple[np.ndarray, ...]:
-    """(latent, caption, token, code) of every code above 0."""
-    row, latent = codes.nonzero(as_tuple=True)
-    text, place = content.nonzero()[:, 0], (content.long().cumsum(1) - 1)[content]
-    parts = (latent, text[row] + start, place[row], codes[row, latent])
-    return tuple(part.numpy() for part in parts)
-
-
-def _spans(batch: Tokens, content: torch.Tensor) -> Iterator[tuple[Span, ...]]:
-    for offsets, row in zip(batch.offsets, content.tolist(), strict=True):
-        yield tuple(span for span, chosen in zip(offsets, row, strict=True) if chosen)
-
-
-def _profile(latent: int, fired: Fired, heard: Heard, sources: Sequence[Source], neurons: Neurons, top: int) -> Profile:
+def _profile(
+    latent: int,
+    fired: pd.DataFrame,
+    spans: Sequence[Sequence[Span]],
+    sources: Sequence[Source],
+    neurons: Neurons,
+    top: int,
+) -> Profile:
+    by_caption: dict[Any, Any] = dict(list(fired.groupby("caption")))
+    strongest = sorted(by_caption, key=lambda i: -by_caption[i]["code"].max())[:top]
+    wfs, wfs_noun = neurons.wfs[:, latent].tolist(), neurons.wfs_noun[:, latent].tolist()
     return Profile(
         index=latent,
-        cultures=tuple(c for c, chosen in neurons.sets.items() if latent in chosen.indices),
-        fired=len(fired.value),
-        tokens=heard.tokens,
-        histogram=_histogram(fired.value),
-        wfs={c: float(v) for c, v in zip(neurons.cultures, neurons.wfs[:, latent], strict=True)},
-        wfs_noun={c: float(v) for c, v in zip(neurons.cultures, neurons.wfs_noun[:, latent], strict=True)},
-        captions=tuple(_caption(sources[i], heard.spans[i], fired, i) for i in _strongest(fired, top)),
+        cultures=tuple(culture for culture, neuron_set in neurons.sets.items() if latent in neuron_set.indices),
+        fired=len(fired),
+        tokens=sum(map(len, spans)),
+        histogram=_histogram(fired["code"].to_numpy()),
+        wfs=dict(zip(neurons.cultures, wfs, strict=True)),
+        wfs_noun=dict(zip(neurons.cultures, wfs_noun, strict=True)),
+        captions=tuple(_caption(sources[i], spans[i], by_caption[i]) for i in strongest),
     )
 
 
@@ -184,17 +144,9 @@ def _histogram(values: Float[np.ndarray, " event"]) -> Histogram:
     return Histogram((*edges[:-1].tolist(), most), tuple(counts.tolist()))
 
 
-def _strongest(fired: Fired, top: int) -> list[int]:
-    """Captions by their largest code; of equals the earlier first."""
-    found: dict[int, float] = {}
-    for i, value in zip(fired.text.tolist(), fired.value.tolist(), strict=True):
-        found[i] = max(found.get(i, 0.0), value)
-    return sorted(found, key=lambda i: (-found[i], i))[:top]
-
-
-def _caption(source: Source, spans: Sequence[Span], fired: Fired, number: int) -> Caption:
-    own, activations = fired.text == number, [0.0] * len(spans)
-    for token, value in zip(fired.token[own].tolist(), fired.value[own].tolist(), strict=True):
+def _caption(source: Source, spans: Sequence[Span], fired: pd.DataFrame) -> Caption:
+    activations = [0.0] * len(spans)
+    for token, value in zip(fired["token"].tolist(), fired["code"].tolist(), strict=True):
         activations[token] = value
     cut = pieces(source.text, spans, activations)
     return Caption(cut, source.language, tuple(source.cultures), source.kind, source.english, max(activations))

@@ -8,44 +8,38 @@ without sae_lens (its import takes ten seconds), training and saving with it. Th
 4 × d_in, AdamW with a constant 4e-4, squared error, α = 1/32; it gives no k, batch or number of steps.
 """
 
-import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp import tensors
+from interp import store, tensors
 from interp.errors import InterpError
 from interp.session import session
-from interp.store import (
-    Owned,
-    atomic_folder,
-    checked,
-    read_json,
-    read_sealed,
-    sha256_record,
-    sha256_tensors,
-    write_sealed,
-)
 from interp.types import Codes, SaeRef, Site
 
 if TYPE_CHECKING:
     from sae_lens import TopKSAE
 
-
 Weights = Literal["float32", "float16"]
 CFG, WEIGHTS, MANIFEST = "cfg.json", "sae_weights.safetensors", "manifest.json"
-OWNED = Owned("SAEs", MANIFEST, "sae", (CFG, WEIGHTS, MANIFEST))
-_NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
-_CHUNK = 4096
+OWNED = store.Owned("SAEs", MANIFEST, "sae", (CFG, WEIGHTS, MANIFEST))
+NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
+CHUNK = 4096
 """Tokens encoded at a time when measuring."""
+READABLE = {
+    "architecture": "topk",
+    "apply_b_dec_to_input": True,
+    "normalize_activations": "none",
+    "reshape_activations": "none",
+}
+"""What cfg.json has to say."""
 _PROJECT = Path(__file__).resolve().parents[2]
-_log = logging.getLogger(__name__)
 
 
 # ---------------------------------------------------------------------------------------------------- reading, using
@@ -86,7 +80,7 @@ class LoadedSae:
 
     def to(self, device: str | torch.device) -> "LoadedSae":
         """The same SAE on another device."""
-        return replace(self, **{name: getattr(self, name).to(device) for name in _NAMES})
+        return replace(self, **{name: getattr(self, name).to(device) for name in NAMES})
 
     def rounded(self) -> "LoadedSae":
         """The SAE as it will be after storage with float16 matrices (biases stay float32): another digest.
@@ -109,7 +103,7 @@ def in_float32(device: torch.device) -> AbstractContextManager[Any]:
 
 def digest(sae: LoadedSae) -> str:
     """SHA-256 over the weights as float32 on the CPU, so that a file with float16 matrices has one digest too."""
-    return sha256_tensors({name: getattr(sae, name).cpu().numpy() for name in _NAMES})
+    return store.sha256_tensors({name: getattr(sae, name).cpu().numpy() for name in NAMES})
 
 
 def load(path: str | Path, device: str = "cpu") -> LoadedSae:
@@ -122,34 +116,25 @@ def load(path: str | Path, device: str = "cpu") -> LoadedSae:
     missing = [name for name in (CFG, WEIGHTS, MANIFEST) if not (folder / name).is_file()]
     if missing:
         raise InterpError(f"no SAE at {folder}: {', '.join(missing)} missing; make one with train_sae")
-    cfg, record = read_json(folder / CFG, todo), read_sealed(folder / MANIFEST, todo)
-    _check_kind(cfg, folder)
-    ref = _read_ref(record.get("ref"), path, folder / MANIFEST, todo)
-    if record.get("cfg") != sha256_record(cfg) or cfg.get("k") != ref.k:
+    cfg, record = store.read_json(folder / CFG, todo), store.read_sealed(folder / MANIFEST, todo)
+    for name, value in READABLE.items():
+        if cfg.get(name) != value:
+            raise InterpError(f"the SAE at {folder} has {name} = {cfg.get(name)!r}; only {value!r} can be read")
+    fields = record.get("ref")
+    fields = {**fields, "path": str(path)} if isinstance(fields, dict) else fields
+    ref = store.checked(SaeRef, fields, str(folder / MANIFEST), todo)
+    check_ref(ref)
+    if record.get("cfg") != store.sha256_record(cfg) or cfg.get("k") != ref.k:
         raise InterpError(f"{folder / CFG}: not the one that {MANIFEST} was written with; {todo}")
-    wide, tall = (ref.d_in, ref.d_sae), (ref.d_sae, ref.d_in)
-    shapes = {"W_enc": wide, "b_enc": wide[1:], "W_dec": tall, "b_dec": tall[1:]}
-    weights = tensors.expect(tensors.read(folder / WEIGHTS, todo), shapes, folder / WEIGHTS, todo)
-    plain = {name: tensor.float() for name, tensor in weights.items()}
-    sae = LoadedSae(**plain, k=ref.k, rescale=cfg.get("rescale_acts_by_decoder_norm", False), ref=ref)
+    shapes = {
+        "W_enc": (ref.d_in, ref.d_sae), "b_enc": (ref.d_sae,), "W_dec": (ref.d_sae, ref.d_in), "b_dec": (ref.d_in,)
+    }  # fmt: skip
+    stored = tensors.expect(tensors.read(folder / WEIGHTS, todo), shapes, folder / WEIGHTS, todo)
+    weights = {name: tensor.float() for name, tensor in stored.items()}
+    sae = LoadedSae(**weights, k=ref.k, rescale=cfg.get("rescale_acts_by_decoder_norm", False), ref=ref)
     if digest(sae) != ref.digest:
         raise InterpError(f"the weights at {folder} are not those of its manifest; {todo}")
     return sae.to(device)
-
-
-def _check_kind(cfg: Mapping[str, Any], folder: Path) -> None:
-    wanted = {"architecture": "topk", "apply_b_dec_to_input": True, "normalize_activations": "none"}
-    wanted["reshape_activations"] = "none"
-    for name, value in wanted.items():
-        if cfg.get(name) != value:
-            raise InterpError(f"the SAE at {folder} has {name} = {cfg.get(name)!r}; only {value!r} can be read")
-
-
-def _read_ref(record: Any, path: str | Path, where: Path, todo: str) -> SaeRef:
-    given = {**record, "path": str(path)} if isinstance(record, dict) else record
-    ref = checked(SaeRef, given, str(where), todo)
-    check_ref(ref)
-    return ref
 
 
 def check_ref(ref: SaeRef) -> None:
@@ -166,9 +151,7 @@ def check_ref(ref: SaeRef) -> None:
 def resolve(ref: SaeRef, device: str | torch.device = "cpu") -> LoadedSae:
     """The SAE of a reference, from memory or from its path (relative ones: below the working folder or the project).
 
-    Args:
-        ref: of the SAE.
-        device: where it is wanted; it moves there once, and every later call gets the same tensors.
+    It moves to a device once, and every later call gets the same tensors.
 
     Raises:
         InterpError: the folder is gone or now holds another SAE.
@@ -206,37 +189,21 @@ def find(ref: SaeRef) -> Path:
     )
 
 
-@runtime_checkable
-class MadeFor(Protocol):
-    """A reference to something that was made for one model: an SAE or an enhancer."""
-
-    @property
-    def path(self) -> str:
-        """Its folder."""
-        ...
-
-    @property
-    def encoder_digest(self) -> str:
-        """SHA-256 over the text encoders' weights."""
-        ...
-
-
-def check_model(ref: MadeFor, encoder_digest: str, what: str = "SAE was made", tool: str = "train_sae") -> None:
-    """Refuse something on a model that it was not made for.
-
-    Args:
-        ref: of an SAE, or of something else whose name and tool are given for the error.
-        encoder_digest: of the model.
-        what: was made.
-        tool: makes one.
+def check_model(ref: SaeRef, encoder_digest: str) -> None:
+    """Refuse an SAE on a model with other text encoders than those whose features it was trained on.
 
     Raises:
         InterpError: the digests differ.
     """
-    if ref.encoder_digest != encoder_digest:
+    check_encoder("SAE was made", ref.path, ref.encoder_digest, encoder_digest, "train_sae")
+
+
+def check_encoder(what: str, path: str, made_for: str, encoder_digest: str, tool: str) -> None:
+    """Refuse what was made for text encoders of another digest; `what` was made, and the tool, are for the error."""
+    if made_for != encoder_digest:
         raise InterpError(
-            f"this {what} for another model: {ref.path} is for {ref.encoder_digest[:12]}, "
-            f"the model is {encoder_digest[:12]}; train one with {tool}"
+            f"this {what} for another model: {path} is for {made_for[:12]}, the model is {encoder_digest[:12]}; "
+            f"train one with {tool}"
         )
 
 
@@ -251,32 +218,29 @@ def measure(sae: LoadedSae, x: Float[Tensor, "token d_in"]) -> dict[str, Any]:
     share of latents that fire on none of the tokens; density = histogram of log10 of the share of tokens a latent
     fires on, the dead left out.
     """
-    mean, fired = _mean(x), torch.zeros(sae.ref.d_sae, dtype=torch.float64)
+    center, fired = mean(x), torch.zeros(sae.ref.d_sae, dtype=torch.float64)
     error = total = 0.0
-    for chunk in x.split(_CHUNK):
+    for chunk in x.split(CHUNK):
         # to main memory before float64, which some devices lack
         z, features = sae.encode(chunk.to(sae.W_enc.device)), chunk.cpu().double()
         error += float((features - sae.decode(z).cpu().double()).pow(2).sum())
-        total += float((features - mean).pow(2).sum())
+        total += float((features - center).pow(2).sum())
         fired += (z > 0).sum(0).cpu()
-    return _figures(error, total, fired, len(x))
-
-
-def _figures(error: float, total: float, fired: Float[Tensor, " d_sae"], n: int) -> dict[str, Any]:
     edges = [-6 + 0.25 * i for i in range(25)]
-    logs = (fired[fired > 0] / n).log10()
-    counts = torch.histogram(logs, torch.tensor(edges, dtype=torch.float64)).hist
+    shares = (fired[fired > 0] / len(x)).log10()
+    counts = torch.histogram(shares, torch.tensor(edges, dtype=torch.float64)).hist
     return {
         "explained_variance": 1 - error / total if total > 0 else None,
-        "l0": float(fired.sum()) / n,
+        "l0": float(fired.sum()) / len(x),
         "dead_fraction": float((fired == 0).double().mean()),
         "density": {"log10_edges": edges, "latents": [int(count) for count in counts]},
-        "tokens": n,
+        "tokens": len(x),
     }
 
 
-def _mean(x: Float[Tensor, "token d_in"]) -> Float[Tensor, " d_in"]:
-    return sum((chunk.cpu().double().sum(0) for chunk in x.split(_CHUNK)), torch.zeros(())).div(len(x))
+def mean(x: Float[Tensor, "token d_in"]) -> Float[Tensor, " d_in"]:
+    """Mean over tokens in float64, a chunk at a time."""
+    return sum((chunk.cpu().double().sum(0) for chunk in x.split(CHUNK)), torch.zeros(())).div(len(x))
 
 
 @torch.no_grad()
@@ -312,14 +276,16 @@ def save(sae: LoadedSae, manifest: Mapping[str, Any], *, model_name: str = "", w
     """
     if weights == "float16" and digest(sae.rounded()) != digest(sae):
         raise InterpError(f"asked to store {sae.ref.path} as float16, but its weights are finer; pass sae.rounded()")
-    with atomic_folder(Path(sae.ref.path), "replace", OWNED) as folder:
+    with store.atomic_folder(Path(sae.ref.path), "replace", OWNED) as folder:
         as_sae_lens(sae, model_name).save_model(folder)
         if weights == "float16":
             stored = tensors.read(folder / WEIGHTS, "write it again")
             tensors.write(folder / WEIGHTS, {n: t.half() if t.ndim == 2 else t for n, t in stored.items()})
         ref = {name: value for name, value in asdict(sae.ref).items() if name != "path"}
-        cfg = sha256_record(read_json(folder / CFG, "write it again"))
-        write_sealed(folder / MANIFEST, {"kind": OWNED.kind, "ref": ref, "weights": weights, "cfg": cfg, **manifest})
+        cfg = store.sha256_record(store.read_json(folder / CFG, "write it again"))
+        store.write_sealed(
+            folder / MANIFEST, {"kind": OWNED.kind, "ref": ref, "weights": weights, "cfg": cfg, **manifest}
+        )
     return Path(sae.ref.path)
 
 
@@ -334,5 +300,5 @@ def as_sae_lens(sae: LoadedSae, model_name: str) -> "TopKSAE":
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         made = TopKSAE(cfg)
-    made.load_state_dict({name: getattr(sae, name).cpu() for name in _NAMES})
+    made.load_state_dict({name: getattr(sae, name).cpu() for name in NAMES})
     return made

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -16,27 +17,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from interp import bounds, tensors
+from interp import bounds, store, tensors
 from interp.errors import InterpError
-from interp.store import Manifest, check_replaceable, new_manifest, sha256_tensors
+from interp.latents import sae as saes
+from interp.latents.sae import CHUNK, NAMES, LoadedSae, Weights, folder_name, mean
 from interp.types import SaeRef, Site
 
 if TYPE_CHECKING:
     from sae_lens import TopKTrainingSAE
-from interp.latents.sae import (
-    _CHUNK,
-    _NAMES,
-    OWNED,
-    LoadedSae,
-    Weights,
-    _log,
-    _mean,
-    digest,
-    folder_name,
-    measure,
-    parity,
-    save,
-)
+
+Activations = Mapping[Site, Float[Tensor, "token d_in"]]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,6 +74,17 @@ class SaeSettings:
         if not 0 < self.held_out < 1:
             raise InterpError(f"asked for held_out={self.held_out}; it must be between 0 and 1, exclusive")
 
+    def width(self, d_in: int) -> int:
+        """Number of latents.
+
+        Raises:
+            InterpError: k is above it.
+        """
+        width = self.d_sae or 4 * d_in
+        if self.k > width:
+            raise InterpError(f"asked for k={self.k} of {width} latents; give a smaller k or a larger d_sae")
+        return width
+
 
 # ----------------------------------------------------------------------------------------------------------- training
 
@@ -98,7 +100,7 @@ class _Trainer:
         self.settings = settings
         self.mean, self.factor = _normaliser(x, settings.normalise)
         self.sae = _new_sae(x.shape[1], settings).to(device)
-        sample = x[torch.linspace(0, len(x) - 1, min(len(x), _CHUNK)).long()]
+        sample = x[torch.linspace(0, len(x) - 1, min(len(x), CHUNK)).long()]
         self.sae.b_dec.data = _geometric_median(self.normalised(sample))
         self.optimiser = torch.optim.AdamW(self.sae.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
         self.silent = torch.zeros(self.sae.cfg.d_sae, dtype=torch.int64, device=device)
@@ -129,13 +131,11 @@ class _Trainer:
         return {name: loss.detach() for name, loss in losses.items()}
 
     def state(self) -> dict[str, Tensor]:
-        """All that a resumed run needs, as tensors on the CPU."""
+        """All that a resumed run needs."""
         adam = self.optimiser.state_dict()["state"]
         moments = {f"adam.{i}.{name}": value for i, values in adam.items() for name, value in values.items()}
         weights = {f"sae.{name}": value for name, value in self.sae.state_dict().items()}
-        return {
-            name: t.detach().cpu().contiguous() for name, t in (weights | moments | {"silent": self.silent}).items()
-        }
+        return weights | moments | {"silent": self.silent}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what `state` returned."""
@@ -144,8 +144,7 @@ class _Trainer:
         for name in (name for name in state if name.startswith("adam.")):
             _, i, moment = name.split(".")
             adam.setdefault(int(i), {})[moment] = state[name]
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": adam, "param_groups": groups})
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": adam})
         self.silent = state["silent"].to(self.silent.device)
 
     @torch.no_grad()
@@ -155,14 +154,14 @@ class _Trainer:
         With x' = (x − mean)·s and row norms n of W_dec: W_enc ← W_enc·n, b_enc ← b_enc·n/s, W_dec ← W_dec/n,
         b_dec ← b_dec/s + mean, codes ← codes/s.
         """
-        w_enc, b_enc, w_dec, b_dec = (getattr(self.sae, name).detach().cpu() for name in _NAMES)
+        w_enc, b_enc, w_dec, b_dec = (getattr(self.sae, name).detach().cpu() for name in NAMES)
         norm = w_dec.norm(dim=-1).clamp(min=1e-8)
         ref = SaeRef(str(path), "", site, encoder_digest, self.sae.cfg.d_in, self.sae.cfg.d_sae, self.settings.k)
         sae = LoadedSae(
             W_enc=w_enc * norm, b_enc=b_enc * norm / self.factor, W_dec=w_dec / norm[:, None],
             b_dec=b_dec / self.factor + self.mean, k=self.settings.k, rescale=False, ref=ref,
         )  # fmt: skip
-        return replace(sae, ref=replace(ref, digest=digest(sae)))
+        return replace(sae, ref=replace(ref, digest=saes.digest(sae)))
 
 
 def _new_sae(d_in: int, settings: SaeSettings) -> "TopKTrainingSAE":
@@ -170,11 +169,9 @@ def _new_sae(d_in: int, settings: SaeSettings) -> "TopKTrainingSAE":
     from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
 
     cfg = TopKTrainingSAEConfig(
-        d_in=d_in, d_sae=settings.d_sae or 4 * d_in, k=settings.k, aux_loss_coefficient=settings.aux_coefficient,
+        d_in=d_in, d_sae=settings.width(d_in), k=settings.k, aux_loss_coefficient=settings.aux_coefficient,
         rescale_acts_by_decoder_norm=True, decoder_init_norm=1.0,
     )  # fmt: skip
-    if cfg.k > cfg.d_sae:
-        raise InterpError(f"asked for k={cfg.k} of {cfg.d_sae} latents; give a smaller k or a larger d_sae")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return TopKTrainingSAE(cfg)
@@ -184,11 +181,11 @@ def _normaliser(x: Float[Tensor, "token d_in"], how: str) -> tuple[Float[Tensor,
     """Mean and factor s of `standard`, or 0 and 1."""
     if how == "none":
         return torch.zeros(x.shape[1]), 1.0
-    mean = _mean(x)
-    spread = sum(float((chunk.cpu().double() - mean).pow(2).sum()) for chunk in x.split(_CHUNK)) / len(x)
+    center = mean(x)
+    spread = sum(float((chunk.cpu().double() - center).pow(2).sum()) for chunk in x.split(CHUNK)) / len(x)
     if spread == 0:
         raise InterpError("all features are the same, there is nothing to learn; check what was captured")
-    return mean.float(), math.sqrt(x.shape[1] / spread)
+    return center.float(), math.sqrt(x.shape[1] / spread)
 
 
 def _geometric_median(x: Float[Tensor, "token d_in"], steps: int = 50) -> Float[Tensor, " d_in"]:
@@ -201,7 +198,7 @@ def _geometric_median(x: Float[Tensor, "token d_in"], steps: int = 50) -> Float[
 
 
 def train(
-    activations: Mapping[Site, Float[Tensor, "token d_in"]],
+    activations: Activations,
     settings: SaeSettings,
     folder: str | Path,
     *,
@@ -212,7 +209,6 @@ def train(
     weights: Weights = "float32",
     checkpoint_seconds: float = 60.0,
     benchmark_digest: str | None = None,
-    command: str = "interp.train_sae",
     progress: bool = True,
 ) -> dict[Site, LoadedSae]:
     """Train one SAE a site, all from one pass over the batches, and store each at `folder/layer_NN`.
@@ -220,61 +216,55 @@ def train(
     An interrupted run, started again with the same arguments, goes on from `folder/checkpoints/` and ends with the
     same weights as one that was not interrupted: the batch of a step depends on the seed and the step alone.
 
-    Args:
-        activations: features of the same tokens at each site.
-        settings: how to train.
-        folder: `saes/<model>`.
-        encoder_digest: of the model the features are from; the SAE is refused on any other.
-        model_name: for sae_lens' metadata.
-        groups: the prompt each token is from, so that held-out tokens come from held-out prompts; None: by token.
-        device: where to train; the features may stay elsewhere.
-        weights: type of the matrices on disk; with float16 the distance to float32 is in the manifest.
-        checkpoint_seconds: time between checkpoints.
-        benchmark_digest: of the benchmark that the prompts are from, for the manifest.
-        command: what was run, for the manifest.
-        progress: show a bar.
+    `groups` says which prompt each token is from, so that held-out tokens come from held-out prompts; without it the
+    split is by token. With float16 `weights` the distance to float32 is in the manifest.
 
     Raises:
         InterpError: features are missing, differ in number, or are not finite; a place to store holds something else;
             a checkpoint is damaged.
     """
     for site in activations:
-        check_replaceable(Path(folder) / folder_name(site), OWNED)
-    n = _check_activations(activations, groups)
-    run = new_manifest(command, config=asdict(settings), device=str(device), benchmark_digest=benchmark_digest)
-    train_rows, held_rows = _split(groups if groups is not None else torch.arange(n), settings)
-    trainers = {site: _Trainer(x[train_rows], settings, device) for site, x in activations.items()}
+        store.check_replaceable(Path(folder) / folder_name(site), saes.OWNED)
+    count = _check_activations(activations, groups)
+    run = store.new_manifest(
+        "interp.train_sae", config=asdict(settings), device=str(device), benchmark_digest=benchmark_digest,
+        encoder_digest=encoder_digest, seeds={"sae": settings.seed},
+    )  # fmt: skip
+    rows, held_rows = _split(torch.arange(count) if groups is None else groups, settings)
+    trainers = {site: _Trainer(x[rows], settings, device) for site, x in activations.items()}
     checkpoint = Path(folder) / "checkpoints" / f"{_fingerprint(activations, groups, settings)}.safetensors"
-    state = _fit(trainers, activations, train_rows, settings, checkpoint, checkpoint_seconds, progress)
+    done = _fit(trainers, activations, rows, settings, checkpoint, checkpoint_seconds, progress)
     made = {}
     for site, trainer in trainers.items():
         sae = trainer.folded(Path(folder) / folder_name(site), site, encoder_digest)
-        extra = {"trained_tokens": len(train_rows), "log": state["log"][str(site)]}
-        extra["run"] = _finished(run, sae.ref, settings, state["seconds"])
-        made[site] = _finish(sae, activations[site][held_rows], extra, model_name, weights)
-    _remove(checkpoint)
+        record = {"trained_tokens": len(rows), "log": done["log"][str(site)]}
+        made[site] = _store(sae, activations[site][held_rows], record, run, done["seconds"], model_name, weights)
+    checkpoint.unlink(missing_ok=True)
+    with suppress(OSError):  # another run may have a checkpoint there
+        checkpoint.parent.rmdir()
     return made
 
 
-def _finished(run: Manifest, ref: SaeRef, settings: SaeSettings, seconds: float) -> dict[str, Any]:
-    """The run's manifest; its wall time counts all parts of an interrupted run."""
-    fields = {"encoder_digest": ref.encoder_digest, "sae_digest": ref.digest, "seeds": {"sae": settings.seed}}
-    return run.model_copy(update={**fields, "wall_seconds": round(seconds, 1)}).model_dump(mode="json")
-
-
-def _finish(
-    sae: LoadedSae, held: Float[Tensor, "token d_in"], extra: Mapping[str, Any], model_name: str, weights: Weights
+def _store(
+    sae: LoadedSae,
+    held_out: Float[Tensor, "token d_in"],
+    record: Mapping[str, Any],
+    run: store.Manifest,
+    seconds: float,
+    model_name: str,
+    weights: Weights,
 ) -> LoadedSae:
-    """Round if asked, measure what will be stored, store it."""
+    """Round if asked, measure what will be stored, store it; its wall time counts all parts of an interrupted run."""
     stored = sae if weights == "float32" else sae.rounded()
-    manifest = {"measured": measure(stored, held), **extra}
+    finished = run.model_copy(update={"sae_digest": sae.ref.digest, "wall_seconds": round(seconds, 1)})
+    manifest = {"measured": saes.measure(stored, held_out), **record, "run": finished.model_dump(mode="json")}
     if weights == "float16":
-        manifest |= {"float32": measure(sae, held), "parity": parity(sae, stored, held)}
-    save(stored, manifest, model_name=model_name, weights=weights)
+        manifest |= {"float32": saes.measure(sae, held_out), "parity": saes.parity(sae, stored, held_out)}
+    saes.save(stored, manifest, model_name=model_name, weights=weights)
     return stored
 
 
-def _check_activations(activations: Mapping[Site, Float[Tensor, "token d_in"]], groups: Tensor | None) -> int:
+def _check_activations(activations: Activations, groups: Tensor | None) -> int:
     """Number of tokens."""
     lengths = {str(site): len(x) for site, x in activations.items()}
     if groups is not None:
@@ -282,7 +272,7 @@ def _check_activations(activations: Mapping[Site, Float[Tensor, "token d_in"]], 
     if not activations or len(set(lengths.values())) != 1:
         raise InterpError(f"asked to train on {lengths} tokens; give at least one site, and the same tokens at each")
     for site, x in activations.items():
-        if not all(bool(chunk.isfinite().all()) for chunk in x.split(_CHUNK)):
+        if not all(bool(chunk.isfinite().all()) for chunk in x.split(CHUNK)):
             raise InterpError(f"the features at {site} are not all finite; capture them in float32")
     return next(iter(lengths.values()))
 
@@ -313,66 +303,53 @@ def _batch_rows(step: int, rows: Int[Tensor, " train"], settings: SaeSettings) -
 
 def _fit(
     trainers: Mapping[Site, _Trainer],
-    activations: Mapping[Site, Float[Tensor, "token d_in"]],
+    activations: Activations,
     rows: Int[Tensor, " train"],
     settings: SaeSettings,
     checkpoint: Path,
     checkpoint_seconds: float,
-    bar: bool,
+    progress: bool,
 ) -> dict[str, Any]:
     """Do the steps that are left; returns `step`, `seconds` and the `log` of each site."""
-    progress = _resume(trainers, checkpoint)
-    steps = range(progress["step"], settings.steps)
-    written, before = time.monotonic(), time.monotonic() - progress["seconds"]
-    for step in tqdm(steps, "SAE", settings.steps, initial=steps.start, disable=not bar):
+    done = _resume(trainers, checkpoint)
+    steps = range(done["step"], settings.steps)
+    written, begun = time.monotonic(), time.monotonic() - done["seconds"]
+    for step in tqdm(steps, "SAE", settings.steps, initial=steps.start, disable=not progress):
         batch = _batch_rows(step, rows, settings)
         for site, trainer in trainers.items():
             losses = trainer.step(activations[site][batch], step)
             if step % max(1, settings.steps // 100) == 0 or step == settings.steps - 1:
-                progress["log"][str(site)].append(_row(step, losses, trainer))
-        progress |= {"step": step + 1, "seconds": time.monotonic() - before}
+                row = {"step": step, **{name: float(loss) for name, loss in losses.items()}}
+                done["log"][str(site)].append(row | {"dead": int(trainer.dead.sum())})
+        done |= {"step": step + 1, "seconds": time.monotonic() - begun}
         if time.monotonic() - written >= checkpoint_seconds:
-            _write_checkpoint(trainers, progress, checkpoint)
+            _write_checkpoint(trainers, done, checkpoint)
             written = time.monotonic()
-    return progress
+    return done
 
 
-def _row(step: int, losses: Mapping[str, Tensor], trainer: _Trainer) -> dict[str, float | int]:
-    return {"step": step, **{name: float(loss) for name, loss in losses.items()}, "dead": int(trainer.dead.sum())}
-
-
-def _write_checkpoint(trainers: Mapping[Site, _Trainer], progress: Mapping[str, Any], checkpoint: Path) -> None:
-    """One file: the tensors and the progress."""
+def _write_checkpoint(trainers: Mapping[Site, _Trainer], done: Mapping[str, Any], checkpoint: Path) -> None:
     state = {f"{site}/{name}": t for site, trainer in trainers.items() for name, t in trainer.state().items()}
-    tensors.write_state(checkpoint, state, progress)
+    tensors.write_state(checkpoint, state, done)
 
 
 def _resume(trainers: Mapping[Site, _Trainer], checkpoint: Path) -> dict[str, Any]:
-    """Progress so far; the trainers are brought to it."""
+    """What is done so far; the trainers are brought to it."""
     if not checkpoint.is_file():
         return {"step": 0, "seconds": 0.0, "log": {str(site): [] for site in trainers}}
-    state, progress = tensors.read_state(checkpoint, "remove it to begin again")
+    state, done = tensors.read_state(checkpoint, "remove it to begin again")
     for site, trainer in trainers.items():
         prefix = f"{site}/"
         trainer.load_state({name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)})
-    _log.info("going on from step %d of %s", progress["step"], checkpoint)
-    return progress
+    _log.info("going on from step %d of %s", done["step"], checkpoint)
+    return done
 
 
-def _remove(checkpoint: Path) -> None:
-    """Remove a checkpoint, and its folder unless another run has one there."""
-    checkpoint.unlink(missing_ok=True)
-    with suppress(OSError):
-        checkpoint.parent.rmdir()
-
-
-def _fingerprint(
-    activations: Mapping[Site, Float[Tensor, "token d_in"]], groups: Tensor | None, settings: SaeSettings
-) -> str:
+def _fingerprint(activations: Activations, groups: Tensor | None, settings: SaeSettings) -> str:
     """Name of a run: its settings, sites, groups and features."""
     sample = {str(site): x.float().cpu().numpy() for site, x in activations.items()}
     if groups is not None:
         sample["groups"] = groups.cpu().numpy()
     shapes = {str(site): list(x.shape) for site, x in activations.items()}
-    text = json.dumps({"settings": asdict(settings), "shapes": shapes}, sort_keys=True) + sha256_tensors(sample)
+    text = json.dumps({"settings": asdict(settings), "shapes": shapes}, sort_keys=True) + store.sha256_tensors(sample)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

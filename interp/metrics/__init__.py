@@ -1,1 +1,1 @@
-"""Measures of pictures: `base` says what one is, `registry` finds one by name, `measured` runs them."""
+"""Measures of images: `base` says what one is, `registry` finds one by name, `run` runs them."""

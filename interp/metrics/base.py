@@ -1,9 +1,9 @@
-"""What a measure of pictures is: one small protocol, which every metric of this folder follows.
+"""What a measure of images is: one small protocol, which every metric of this folder follows.
 
-    metric.measure(pictures, samples) → Scores
+    metric.measure(images, samples) → Scores
 
-A metric has a name, a unit, a direction and a digest; it scores pictures in batches, one number a picture, NaN where it
-could not. It never sees more of a sample than it needs: `key` says what that is, for the cache of `measured`.
+A metric has a name, a unit, a direction and a digest; it scores images in batches, one number per image, NaN where it
+could not. It never sees more of a sample than it needs: `key` says what that is, for the journal of `run.measure`.
 """
 
 from collections.abc import Sequence
@@ -13,18 +13,17 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from interp.benchmarks.images import Picture as Picture
-from interp.benchmarks.images import digest as digest
+from interp.benchmarks.images import Picture
 from interp.types import Sample
 
 Direction = Literal["higher", "lower"]
 Caption = Literal["noun_only", "culture_style"]
-"""Which caption of a sample a picture is compared with; `noun_only` is what the paper's systems are given."""
+"""Which caption of a sample an image is compared with; `noun_only` is what the paper's systems are given."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a metric says of pictures."""
+    """What a metric says of images."""
 
     values: Float[np.ndarray, "sample"]
     """In the metric's unit; NaN unscored."""
@@ -34,7 +33,7 @@ class Scores:
 
 @runtime_checkable
 class Metric(Protocol):
-    """A measure of pictures."""
+    """A measure of images."""
 
     @property
     def name(self) -> str:
@@ -58,20 +57,20 @@ class Metric(Protocol):
 
     @property
     def batch(self) -> int:
-        """Pictures that it takes at once."""
+        """Images that it takes at once."""
         ...
 
     @property
     def grouped(self) -> bool:
-        """Whether a score depends on the other pictures of its sample, as diversity among seeds does."""
+        """Whether a score depends on the other images of its sample, as diversity among seeds does."""
         ...
 
     def key(self, sample: Sample) -> str:
-        """What of a sample its score depends on, beside the picture."""
+        """What of a sample its score depends on, beside the image."""
         ...
 
-    def measure(self, pictures: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
-        """Score pictures, each beside the sample that it was made for."""
+    def measure(self, images: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
+        """Score images, each beside the sample that it was made for."""
         ...
 
 

@@ -18,7 +18,7 @@ from interp.models import files
 FORMAT = 1
 """Of what `converted` writes; another number makes it anew."""
 TEXTS = ("*.json", "*.txt", "*.model")
-"""The files of a repository beside its weights that say how to read pictures and captions."""
+"""The files of a repository beside its weights that say how to read images and captions."""
 
 
 def fetched(name: str, texts: Sequence[str], weights: Sequence[str]) -> Path:
@@ -62,21 +62,18 @@ def files_digest(paths: Sequence[Path], dtype: torch.dtype, *more: str) -> str:
     return store.sha256_bytes(json.dumps([*parts, str(dtype), *more]).encode())
 
 
-def taken(state: dict[str, Tensor], prefix: str, names: Mapping[str, str] | None = None) -> dict[str, Tensor]:
+def pop_part(state: dict[str, Tensor], prefix: str, names: Mapping[str, str] | None = None) -> dict[str, Tensor]:
     """The part of a state behind a prefix, moved out of it.
 
-    Args:
-        state: loses that part.
-        prefix: taken off the names.
-        names: whole pieces of a name → what is put in their place, in this order.
+    The prefix is taken off the names, and whole pieces of a name are replaced as `names` says, in its order.
     """
-    found: dict[str, Tensor] = {}
+    part: dict[str, Tensor] = {}
     for key in [k for k in state if k.startswith(prefix)]:
-        own = key.removeprefix(prefix)
+        name = key.removeprefix(prefix)
         for old, new in (names or {}).items():
-            own = re.sub(rf"(?:^|(?<=\.)){re.escape(old)}", new, own)
-        found[own] = state.pop(key)
-    return found
+            name = re.sub(rf"(?:^|(?<=\.)){re.escape(old)}", new, name)
+        part[name] = state.pop(key)
+    return part
 
 
 @dataclass(frozen=True)
@@ -104,46 +101,36 @@ def converted(
         InterpError: the file is damaged, or weights are left over.
     """
     key = store.sha256_bytes(json.dumps([FORMAT, source.name, store.sha256_file(source), settings]).encode())
-    place = store.cache_dir() / "converted" / key
 
     def fill(folder: Path) -> None:
-        state = {k: v for k, v in _tensors(source).items() if unread.fullmatch(k) is None}
-        found = parts(state)
+        safe = source.suffix == ".safetensors"
+        weights = tensors.read(source, "fetch the model again") if safe else files.unpickle(source)
+        state = {k: v for k, v in weights.items() if unread.fullmatch(k) is None}
+        made = parts(state)
         if state:
             raise InterpError(
                 f"{source}: holds {len(state)} weights not known, such as {min(state)}; give the published file"
             )
-        for name, part in found.items():
+        for name, part in made.items():
             _write(folder, name, part)
 
-    return store.cached_folder(place, fill)
+    return store.cached_folder(store.cache_dir() / "converted" / key, fill)
 
 
 def _write(folder: Path, name: str, part: Part) -> None:
-    own = {k: v.clone(memory_format=torch.contiguous_format) for k, v in part.state.items()}
+    state = {k: v.clone(memory_format=torch.contiguous_format) for k, v in part.state.items()}
     if part.config is None:
-        tensors.write(folder / f"{name}.safetensors", own)
+        tensors.write(folder / f"{name}.safetensors", state)
         return
     (folder / name).mkdir(parents=True)
     (folder / name / "config.json").write_text(json.dumps(part.config))
-    tensors.write(folder / name / "model.safetensors", own)
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
-        return files.unpickle(path)
-    return tensors.read(path, "fetch the model again")
+    tensors.write(folder / name / "model.safetensors", state)
 
 
 def stack(path: Path, widths: Sequence[int], places: Sequence[int], between: nn.Module, bias: bool) -> nn.Sequential:
-    """Linear layers from a file of weights.
+    """Linear layers from a file of weights, with `between` at the other places of the sequence.
 
-    Args:
-        path: the file.
-        widths: of their inputs and outputs, in a row.
-        places: of the layers in the sequence.
-        between: what stands at the other places.
-        bias: whether the layers have one.
+    `widths` are of their inputs and outputs, in a row.
 
     Raises:
         InterpError: weights missing, left over or of another shape.

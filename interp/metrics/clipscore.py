@@ -1,4 +1,4 @@
-"""CLIPScore: how well a picture fits a caption, as the cosine of their embeddings in a tower."""
+"""CLIPScore: how well an image fits a caption, as the cosine of their embeddings in a tower."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class ClipScore:
     caption: Caption = "noun_only"
     """Which caption of a sample; in the language that the tower reads."""
     batch: int = 32
-    """Pictures at once."""
+    """Images at once."""
     unit: str = "cosine"
     direction: Direction = "higher"
     grouped: bool = False
@@ -43,11 +43,11 @@ class ClipScore:
         """The caption."""
         return base.caption(sample, self.caption, self.tower.languages)
 
-    def measure(self, pictures: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
-        """The cosine of each picture with its sample's caption; a caption that several share is embedded once."""
-        if not pictures:
+    def measure(self, images: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
+        """The cosine of each image with its sample's caption; a caption that several share is embedded once."""
+        if not images:
             return Scores(np.empty(0))
         captions = [self.key(s) for s in samples]
         different = list(dict.fromkeys(captions))
         texts = self.tower.texts(different)[[different.index(c) for c in captions]]
-        return Scores((self.tower.images(pictures) * texts).sum(-1).double().numpy())
+        return Scores((self.tower.images(images) * texts).sum(-1).double().numpy())

@@ -1,4 +1,4 @@
-"""Diversity: how far the pictures that different seeds give for one sample are from each other."""
+"""Diversity: how far the images that different seeds give for one sample are from each other."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +17,9 @@ from interp.types import Sample
 
 
 class Diversity:
-    """Mean LPIPS distance of a picture to the other pictures of its sample; NaN where there is no other.
+    """Mean LPIPS distance of an image to the other images of its sample; NaN where there is no other.
 
-    The mean over the n pictures of a sample is the mean over its n(n−1)/2 pairs.
+    The mean over the n images of a sample is the mean over its n(n−1)/2 pairs.
     """
 
     unit = "distance"
@@ -28,37 +28,31 @@ class Diversity:
     batch = 256
 
     def __init__(self, net: str = "alex", weights: Path | None = None, device: str | torch.device = "cpu") -> None:
-        """Load the network.
-
-        Args:
-            net: `alex` or `vgg`.
-            weights: see `lpips.load_net`.
-            device: where it computes.
-        """
+        """Load a network, as `lpips.load_net`."""
         self.name = f"diversity-{net}"
         self.net = load_net(net, weights, device)
         self.digest = self.net.digest
 
     def key(self, sample: Sample) -> str:
-        """Nothing: the other pictures of the sample are all it is compared with."""
+        """Nothing: the other images of the sample are all it is compared with."""
         return ""
 
-    def measure(self, pictures: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
-        """Mean distances to the other pictures of the same sample; all of a sample have to be in one call.
+    def measure(self, images: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
+        """Mean distances to the other images of the same sample; all of a sample have to be in one call.
 
         Raises:
-            InterpError: if the pictures of a sample differ in size, or are too small for the network.
+            InterpError: if the images of a sample differ in size, or are too small for the network.
         """
         groups = group(range(len(samples)), lambda i: samples[i].id)
         for name, places in groups.items():
-            if len(sizes := {pictures[i].shape[:2] for i in places}) > 1:
-                found = ", ".join(f"{width}×{height}" for height, width in sorted(sizes))
+            if len(sizes := {images[i].shape[:2] for i in places}) > 1:
+                listed = ", ".join(f"{width}×{height}" for height, width in sorted(sizes))
                 raise InterpError(
-                    f"{self.name} of {name}: its pictures differ in size ({found}); make them of one size"
+                    f"{self.name} of {name}: its pictures differ in size ({listed}); make them of one size"
                 )
         values = np.full(len(samples), np.nan)
-        for pack in packs([places for places in groups.values() if len(places) > 1], pictures):
-            rows = self.net.embed_pictures([pictures[i] for places in pack for i in places])
+        for pack in packs([places for places in groups.values() if len(places) > 1], images):
+            rows = self.net.embed_images([images[i] for places in pack for i in places])
             for places, part in zip(pack, rows.split([len(places) for places in pack]), strict=True):
                 values[places] = (_distances(part).sum(1) / (len(places) - 1)).cpu().numpy()
         return Scores(values)

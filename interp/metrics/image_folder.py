@@ -1,4 +1,4 @@
-"""Pictures of a system on disk, and which sample each of them was made for."""
+"""Images of a system on disk, and which sample each of them was made for."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -28,29 +28,29 @@ class Pictures(Sequence[Picture]):
         return np.asarray(images.read(self.files[at]))
 
 
-def write(folder: Path, sample: str, picture: Picture, number: int | None = None) -> None:
-    """A picture of a sample as `<sample>.png`, or `<sample>-<number>.png` if it is one of several.
+def write(folder: Path, sample: str, image: Picture, number: int | None = None) -> None:
+    """An image of a sample as `<sample>.png`, or `<sample>-<number>.png` if it is one of several.
 
     Raises:
         InterpError: the sample's name is no id, or a link leads out of the folder.
     """
     if problem := id_problem(sample):
         raise InterpError(f"no picture can be named after sample {shown(sample)}: its id {problem}")
-    images.write(place(folder, sample, number), picture, folder)
+    images.write(place(folder, sample, number), image, folder)
 
 
 def place(folder: Path, sample: str, number: int | None = None) -> Path:
-    """Where `write` puts a picture."""
+    """Where `write` puts an image."""
     return folder / (f"{sample}.png" if number is None else f"{sample}-{number}.png")
 
 
 def check_numbers(drawn: Collection[str], ids: Collection[str], count: int) -> None:
-    """Refuse to write several pictures of a sample where one of them would be named as another sample's.
+    """Refuse to write several images of a sample where one of them would be named as another sample's.
 
     Args:
-        drawn: ids of the samples that pictures are made of.
+        drawn: ids of the samples that images are made of.
         ids: of all samples that `find` will know.
-        count: pictures of each sample.
+        count: images of each sample.
 
     Raises:
         InterpError: with the first two samples.
@@ -66,7 +66,7 @@ def check_numbers(drawn: Collection[str], ids: Collection[str], count: int) -> N
 
 
 def find(folder: Path, ids: Collection[str]) -> dict[str, list[Path]]:
-    """The pictures of each sample, in the order of their numbers.
+    """The images of each sample, in the order of their numbers.
 
     A file is a sample's if it is called `<sample>.png`, `<sample>-<number>.png` (also with `_` or `.`) or lies at
     `<sample>/<number>.png`; jpg, jpeg and webp serve as well. A file that has the name of a sample is that sample's.
@@ -77,41 +77,36 @@ def find(folder: Path, ids: Collection[str]) -> dict[str, list[Path]]:
     """
     if not folder.is_dir():
         raise InterpError(f"no folder of pictures at {folder}")
-    found: dict[str, dict[int, Path]] = {}
-    wrong, two = [], {}
+    numbered: dict[str, dict[int, Path]] = {}
+    wrong: list[str] = []
+    twofold: dict[str, str] = {}
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in KINDS and p.is_file()):
-        place, other = _place(path.relative_to(folder), ids), _numbered(path.relative_to(folder), ids)
-        if place is not None and other is not None and place != other:
-            two[path] = other[0]
-        if place is None:
-            wrong.append(f"{path.relative_to(folder)} is no sample's")
-        elif place[1] in found.setdefault(place[0], {}):
-            wrong.append(f"{path.relative_to(folder)} and {found[place[0]][place[1]].name} are both picture {place[1]}")
+        name = path.relative_to(folder)
+        other = _numbered(name, ids)
+        whole = name.with_suffix("").as_posix()
+        sample, number = (whole, 0) if whole in ids else other or ("", 0)
+        if not sample:
+            wrong.append(f"{name} is no sample's")
+        elif number in numbered.setdefault(sample, {}):
+            wrong.append(f"{name} and {numbered[sample][number].name} are both picture {number}")
         else:
-            found[place[0]][place[1]] = path
-    for path, other in two.items():
-        if any(p not in two and _numbered(p.relative_to(folder), ids) for p in found.get(other, {}).values()):
-            wrong.append(
-                f"{path.relative_to(folder)} may be of sample {other}, whose pictures have numbers, or of its own"
-            )
+            numbered[sample][number] = path
+        if other is not None and whole in ids:
+            twofold[str(name)] = other[0]
+    for name, other in twofold.items():
+        beside = [str(p.relative_to(folder)) for p in numbered.get(other, {}).values()]
+        if any(b not in twofold and _numbered(Path(b), ids) for b in beside):
+            wrong.append(f"{name} may be of sample {other}, whose pictures have numbers, or of its own")
     if wrong:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         advice = f"name them <sample>.png or <sample>-<number>.png; a sample is called, for example, {min(ids)}"
         raise InterpError(f"{folder}: {len(wrong)} pictures not understood: {'; '.join(wrong[:SHOWN])}{more}; {advice}")
-    if not found:
+    if not numbered:
         raise InterpError(f"{folder} holds no picture ({', '.join(KINDS)})")
-    return {name: [own[n] for n in sorted(own)] for name, own in found.items()}
-
-
-def _place(path: Path, ids: Collection[str]) -> tuple[str, int] | None:
-    """(sample, number) of a file; None if it is no sample's."""
-    whole = path.with_suffix("").as_posix()
-    if whole in ids:
-        return whole, 0
-    return _numbered(path, ids)
+    return {sample: [paths[n] for n in sorted(paths)] for sample, paths in numbered.items()}
 
 
 def _numbered(path: Path, ids: Collection[str]) -> tuple[str, int] | None:
     """(sample, number) of a file that is named by both."""
-    numbered = re.fullmatch(r"(.+)[-_./](\d+)", path.with_suffix("").as_posix())
-    return (numbered[1], int(numbered[2])) if numbered and numbered[1] in ids else None
+    match = re.fullmatch(r"(.+)[-_./](\d+)", path.with_suffix("").as_posix())
+    return (match[1], int(match[2])) if match and match[1] in ids else None

@@ -1,4 +1,4 @@
-"""ImageReward (Xu et al. 2023, arXiv 2304.05977): people's preference for a picture, learnt from rankings of pictures.
+"""ImageReward (Xu et al. 2023, arXiv 2304.05977): people's preference for an image, learnt from rankings of images.
 
 The published checkpoint THUDM/ImageReward in transformers' BLIP classes: a ViT-L/16, a BERT that attends to it, and a
 stack of linear layers on BERT's first token. It reads English, 35 tokens at most, so it is given English captions.
@@ -20,7 +20,7 @@ from interp.benchmarks.images import Picture
 from interp.errors import InterpError
 from interp.metrics import base
 from interp.metrics.base import Direction, Scores
-from interp.metrics.checkpoints import Part, converted, fetched, files_digest, stack, taken, texts_of
+from interp.metrics.checkpoints import Part, converted, fetched, files_digest, pop_part, stack, texts_of
 from interp.metrics.towers import Preprocess
 from interp.models import files
 from interp.types import Sample
@@ -68,7 +68,7 @@ matching head, decoder, momentum encoders and queues, which a checkpoint of BLIP
 
 @dataclass(frozen=True)
 class ImageReward:
-    """The reward of each picture for its sample's English noun-only caption; about 0 ± 1 over the training pictures."""
+    """The reward of each image for its sample's English noun-only caption; about 0 ± 1 over the training images."""
 
     digest: str
     """Over its files and the number format."""
@@ -78,7 +78,7 @@ class ImageReward:
     tokenizer: Any
     preprocess: Preprocess
     batch: int = 16
-    """Pictures at once."""
+    """Images at once."""
     name: str = "image_reward"
     unit: str = "reward"
     direction: Direction = "higher"
@@ -123,12 +123,12 @@ class ImageReward:
         return base.caption(sample, "noun_only", "english")
 
     @torch.no_grad()
-    def measure(self, pictures: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
-        """The reward of each picture."""
-        if not pictures:
+    def measure(self, images: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
+        """The reward of each image."""
+        if not images:
             return Scores(np.empty(0))
         device = self.vision.device
-        seen = self.vision(self.preprocess(pictures).to(device, self.vision.dtype)).last_hidden_state
+        seen = self.vision(self.preprocess(images).to(device, self.vision.dtype)).last_hidden_state
         captions = [self.key(s) for s in samples]
         tokens = self.tokenizer(
             captions, padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt"
@@ -162,23 +162,23 @@ def _tokenizer(folder: Path, words: int) -> Any:
 
 def _bert(folder: Path) -> dict[str, Any]:
     """BERT's configuration, as transformers writes it."""
-    said = files.read_json(folder / CONFIG)
-    if missing := [k for k in BERT if k not in said]:
+    config = files.read_json(folder / CONFIG)
+    if missing := [k for k in BERT if k not in config]:
         raise InterpError(f"{folder / CONFIG}: lacks {', '.join(missing)}; give the published file")
-    # is_decoder makes the layers that attend to the picture; whether a token sees later ones is asked for when it runs.
+    # is_decoder makes the layers that attend to the image; whether a token sees later ones is asked for when it runs.
     made = {"architectures": ["BlipTextModel"], "model_type": "blip_text_model", "is_decoder": True}
-    return made | dict.fromkeys(("bos_token_id", "eos_token_id", "sep_token_id")) | {k: said[k] for k in BERT}
+    return made | dict.fromkeys(("bos_token_id", "eos_token_id", "sep_token_id")) | {k: config[k] for k in BERT}
 
 
 def _parts(folder: Path, state: dict[str, Tensor], bert: Mapping[str, Any]) -> dict[str, Part]:
     """The checkpoint by part."""
-    vision = taken(state, "blip.visual_encoder.", NAMES)
+    vision = pop_part(state, "blip.visual_encoder.", NAMES)
     config = _vit(folder, vision)
-    text = dict(bert) | {"encoder_hidden_size": config["hidden_size"]}
+    text = pop_part(state, "blip.text_encoder.")
     return {
         "vision": Part(vision, config),
-        "text": Part(taken(state, "blip.text_encoder."), text),
-        "mlp": Part(taken(state, "mlp.layers.")),
+        "text": Part(text, {**bert, "encoder_hidden_size": config["hidden_size"]}),
+        "mlp": Part(pop_part(state, "mlp.layers.")),
     }
 
 

@@ -1,4 +1,4 @@
-"""LPIPS: how far two pictures are apart for the activations of a network trained on photographs.
+"""LPIPS: how far two images are apart for the activations of a network trained on photographs.
 
 Zhang, Isola, Efros, Shechtman and Wang, The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR
 2018, Eq. 1, version 0.1 (the linear heads `lin`, mean over positions):
@@ -6,7 +6,7 @@ Zhang, Isola, Efros, Shechtman and Wang, The Unreasonable Effectiveness of Deep 
     d(x, y) = Σ_l 1/(H_l·W_l) Σ_hw Σ_c w_lc (x̂_lhwc − ŷ_lhwc)²
 
 x̂_l is the activation of layer l, of unit length over the channels. As no w is negative, d is the squared Euclidean
-distance between the vectors of all √(w_lc/(H_l·W_l))·x̂_lhwc: a picture is embedded once, however often it is compared.
+distance between the vectors of all √(w_lc/(H_l·W_l))·x̂_lhwc: an image is embedded once, however often it is compared.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from interp import store
+from interp import store, tensors
 from interp.benchmarks.images import Picture, digest
 from interp.errors import InterpError
 from interp.grouping import group
@@ -29,7 +29,7 @@ from interp.types import Sample
 Reference = Callable[[Sample], Picture]
 ASSETS = Path(__file__).parents[1] / "assets" / "lpips"
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-"""What a picture in [-1, 1] is brought to before the network, by channel."""
+"""What an image in [-1, 1] is brought to before the network, by channel."""
 SMALLEST = {"alex": 31, "vgg": 16}
 """The smallest side that leaves something to the last layer, in pixels."""
 PIXELS = 2**20
@@ -40,7 +40,7 @@ RULE = "LPIPS 0.1; reference cropped to the picture's shape from its centre, the
 
 
 class LpipsNet(nn.Module):
-    """The convolutions of AlexNet or VGG16 with a head a stage."""
+    """The convolutions of AlexNet or VGG16 with a head per stage."""
 
     shift: Tensor
     scale: Tensor
@@ -59,23 +59,19 @@ class LpipsNet(nn.Module):
     def features(self, x: Float[Tensor, "sample 3 h w"]) -> list[Float[Tensor, "sample _ _ _"]]:
         """The activations of the five stages, of unit length over the channels; 0 where all of a position are 0.
 
-        Args:
-            x: pictures in [-1, 1].
-
         Raises:
-            InterpError: for pictures that are too small for the network.
+            InterpError: images that are too small for the network.
         """
-        if min(x.shape[2:]) < SMALLEST[self.net]:
-            height, width = x.shape[2:]
-            least = SMALLEST[self.net]
+        height, width = x.shape[2:]
+        if min(height, width) < (least := SMALLEST[self.net]):
             raise InterpError(
                 f"lpips-{self.net} asked of pictures of {width}×{height} pixels; it needs {least} a side; enlarge them"
             )
-        x, found = (x - self.shift) / self.scale, []
+        x, activations = (x - self.shift) / self.scale, []
         for stage in self.stages:
             x = stage(x)
-            found.append(x * x.square().sum(1, keepdim=True).clamp(min=1e-20).rsqrt())
-        return found
+            activations.append(x * x.square().sum(1, keepdim=True).clamp(min=1e-20).rsqrt())
+        return activations
 
     def embed(self, x: Float[Tensor, "sample 3 h w"]) -> Float[Tensor, "sample feature"]:
         """Vectors whose squared Euclidean distance is LPIPS; 31,872 long for 64×64 pixels with `alex`."""
@@ -83,19 +79,19 @@ class LpipsNet(nn.Module):
         return torch.cat([(f * (w / f[0, 0].numel()).sqrt()[:, None, None]).flatten(1) for f, w in pairs], 1)
 
     def forward(self, a: Float[Tensor, "sample 3 h w"], b: Float[Tensor, "sample 3 h w"]) -> Float[Tensor, "sample"]:
-        """Distances between pictures in [-1, 1]."""
+        """Distances between images in [-1, 1]."""
         return (self.embed(a) - self.embed(b)).square().sum(1)
 
     @torch.no_grad()
-    def embed_pictures(self, pictures: Sequence[Picture]) -> Float[Tensor, "sample feature"]:
-        """Embeddings of pictures of one size, `PIXELS` at a time."""
-        values = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-        parts = values.split(_at_once(pictures[0]))
+    def embed_images(self, images: Sequence[Picture]) -> Float[Tensor, "sample feature"]:
+        """Embeddings of images of one size, `PIXELS` at a time."""
+        values = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        parts = values.split(_at_once(images[0]))
         return torch.cat([self.embed(part.to(self.shift.device).float() / 127.5 - 1) for part in parts])
 
     @property
     def digest(self) -> str:
-        """Of the weights and of how pictures are brought to one size."""
+        """Of the weights and of how images are brought to one size."""
         weights = {name: value.cpu().numpy() for name, value in self.state_dict().items()}
         return store.sha256_tensors({**weights, "rule": RULE.encode()})
 
@@ -135,28 +131,19 @@ def weights_path(net: str) -> Path:
 def load_net(net: str = "alex", weights: Path | None = None, device: str | torch.device = "cpu") -> LpipsNet:
     """A network with the published weights, frozen, in float32.
 
-    Args:
-        net: `alex`, or `vgg`, whose weights are not shipped.
-        weights: file written by tools/lpips_weights.py; None for the one at `weights_path`.
-        device: where it computes.
+    `weights` is a file written by tools/lpips_weights.py; None for the one at `weights_path`.
 
     Raises:
         InterpError: if the file is missing or holds something else.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     made, path = LpipsNet(net), weights or weights_path(net)
-    again = f"python tools/lpips_weights.py {net} --out {path.parent}"
+    command = f"in a checkout: python tools/lpips_weights.py {net} --out {path.parent}"
     if not path.is_file():
-        raise InterpError(f"no weights of lpips-{net} at {path}; this makes them, in a checkout: {again}")
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise InterpError(f"{path}: {error}; make it again, in a checkout: {again}") from error
+        raise InterpError(f"no weights of lpips-{net} at {path}; this makes them, {command}")
+    state = tensors.read_shipped(path, f"make it again, {command}")
     if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in made.state_dict().items()}:
-        raise InterpError(f"{path} does not hold the weights of lpips-{net}; make it again, in a checkout: {again}")
-    made.load_state_dict({name: value.float() for name, value in state.items()})
+        raise InterpError(f"{path} does not hold the weights of lpips-{net}; make it again, {command}")
+    made.load_state_dict(state)
     nn.utils.convert_conv2d_weight_memory_format(made, torch.channels_last)  # a sixth quicker on CPUs
     return made.eval().requires_grad_(False).to(device)
 
@@ -167,25 +154,20 @@ def _shipped(device: torch.device) -> LpipsNet:
 
 
 def lpips(a: Float[Tensor, "sample 3 h w"], b: Float[Tensor, "sample 3 h w"]) -> Float[Tensor, "sample"]:
-    """Distances by the shipped network between pictures in [-1, 1], on their device, with gradients."""
+    """Distances by the shipped network between images in [-1, 1], on their device, with gradients."""
     return _shipped(a.device)(a, b)
 
 
-def _at_once(picture: Picture) -> int:
-    """How many pictures of this size go through the network together."""
-    height, width, _ = picture.shape
+def _at_once(image: Picture) -> int:
+    """How many images of this size go through the network together."""
+    height, width, _ = image.shape
     return max(1, PIXELS // (height * width))
 
 
-def packs(units: Sequence[Sequence[int]], pictures: Sequence[Picture]) -> Iterator[list[Sequence[int]]]:
-    """Units put together as long as they are of one size and `PIXELS` holds; none is parted.
-
-    Args:
-        units: positions of pictures; the pictures of a unit are of one size.
-        pictures: that the positions count.
-    """
-    for same in group(units, lambda unit: pictures[unit[0]].shape).values():
-        room, pack = _at_once(pictures[same[0][0]]), []
+def packs(units: Sequence[Sequence[int]], images: Sequence[Picture]) -> Iterator[list[Sequence[int]]]:
+    """Units, each of positions of images of one size, put together as long as `PIXELS` holds; none is parted."""
+    for same in group(units, lambda unit: images[unit[0]].shape).values():
+        room, pack = _at_once(images[same[0][0]]), []
         for unit in same:
             if pack and sum(map(len, pack)) + len(unit) > room:
                 yield pack
@@ -195,12 +177,7 @@ def packs(units: Sequence[Sequence[int]], pictures: Sequence[Picture]) -> Iterat
 
 
 def fitted(reference: Picture, size: tuple[int, int]) -> Picture:
-    """A reference at the size of a picture: cut to its aspect ratio from the centre, then resized by Lanczos.
-
-    Args:
-        reference: any size.
-        size: height and width; of this size already, it is returned as it is.
-    """
+    """A reference at a size (height, width): cut to its aspect ratio from the centre, then resized by Lanczos."""
     if reference.shape[:2] == size:
         return reference
     height, width = size
@@ -208,11 +185,11 @@ def fitted(reference: Picture, size: tuple[int, int]) -> Picture:
 
 
 class Lpips:
-    """Distance of a picture to the reference picture of its sample.
+    """Distance of an image to the reference image of its sample.
 
-    A reference of another size than the picture is brought to the picture's by `fitted`. Embedded references are kept
-    up to `KEPT_BYTES`, first come first served, so that several arms over the same samples share some of them however
-    many there are.
+    A reference of another size than the image is brought to the image's by `fitted`. Embedded references are kept up to
+    `KEPT_BYTES`, first come first served, so that several arms over the same samples share some of them however many
+    there are.
     """
 
     unit = "distance"
@@ -227,14 +204,7 @@ class Lpips:
         weights: Path | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        """Load the network.
-
-        Args:
-            reference: gives the reference picture of a sample, always the same one.
-            net: `alex` or `vgg`.
-            weights: see `load_net`.
-            device: where it computes.
-        """
+        """Load a network, as `load_net`; `reference` always gives the same image of a sample."""
         self.name = f"lpips-{net}"
         self.reference = reference
         self.net = load_net(net, weights, device)
@@ -244,39 +214,34 @@ class Lpips:
         self._kept_bytes = 0
 
     def key(self, sample: Sample) -> str:
-        """Digest of the reference picture."""
+        """Digest of the reference image."""
         if sample.id not in self._keys:
             self._keys[sample.id] = digest(self.reference(sample))
         return self._keys[sample.id]
 
     @torch.no_grad()
-    def measure(self, pictures: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
-        """Distances of pictures to the references of their samples.
+    def measure(self, images: Sequence[Picture], samples: Sequence[Sample]) -> Scores:
+        """Distances of images to the references of their samples.
 
         Raises:
-            InterpError: for pictures that are too small for the network.
+            InterpError: for images that are too small for the network.
         """
         values = np.full(len(samples), np.nan)
-        for pack in packs([[i] for i in range(len(pictures))], pictures):
+        for pack in packs([[i] for i in range(len(images))], images):
             places = [i for unit in pack for i in unit]
-            found = self.net.embed_pictures([pictures[i] for i in places])
-            height, width, _ = pictures[places[0]].shape
-            wanted = self._references([samples[i] for i in places], (height, width))
-            values[places] = (found - wanted).square().sum(1).cpu().numpy()
+            rows = self.net.embed_images([images[i] for i in places])
+            references = self._references([samples[i] for i in places], images[places[0]].shape[:2])
+            values[places] = (rows - references).square().sum(1).cpu().numpy()
         return Scores(values)
 
     def _references(self, samples: Sequence[Sample], size: tuple[int, int]) -> Float[Tensor, "sample feature"]:
-        """The embedded references of samples at a size."""
-        found = {s.id: self._kept[s.id, size] for s in samples if (s.id, size) in self._kept}
-        if new := {s.id: s for s in samples if s.id not in found}:
-            rows = self.net.embed_pictures([fitted(self.reference(s), size) for s in new.values()])
-            for name, row in zip(new, rows, strict=True):
-                found[name] = self._keep(name, size, row)
-        return torch.stack([found[s.id] for s in samples])
-
-    def _keep(self, name: str, size: tuple[int, int], row: Tensor) -> Tensor:
-        """The row, kept if there is room for it: not the batch that it is a part of."""
-        if self._kept_bytes + row.nbytes <= KEPT_BYTES:
-            row = self._kept[name, size] = row.clone()
-            self._kept_bytes += row.nbytes
-        return row
+        """The embedded references of samples at a size (height, width)."""
+        rows = {s.id: self._kept[s.id, size] for s in samples if (s.id, size) in self._kept}
+        if new := {s.id: s for s in samples if s.id not in rows}:
+            embedded = self.net.embed_images([fitted(self.reference(s), size) for s in new.values()])
+            for name, row in zip(new, embedded, strict=True):
+                if self._kept_bytes + row.nbytes <= KEPT_BYTES:
+                    row = self._kept[name, size] = row.clone()  # not the batch that it is a part of
+                    self._kept_bytes += row.nbytes
+                rows[name] = row
+        return torch.stack([rows[s.id] for s in samples])

@@ -1,8 +1,8 @@
-"""pocket-clip: how well a picture of the pocket world fits a caption, by the cosine of two small towers.
+"""pocket-clip: how well an image of the pocket world fits a caption, by the cosine of two small towers.
 
-Its picture tower shares no weight with the pocket judge, and its text tower none with the text encoder of the pocket
+Its image tower shares no weight with the pocket judge, and its text tower none with the text encoder of the pocket
 model, so that a measure does not share its eyes with another, nor with what it measures. It reads captions in the 16
-languages of the pocket world. Trained by tools/pocket/train_clip.py on the train split; says nothing about pictures of
+languages of the pocket world. Trained by tools/pocket/train_clip.py on the train split; says nothing about images of
 the real world, and is no CLIP model.
 """
 
@@ -17,7 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -26,6 +25,7 @@ from interp import tensors
 from interp.benchmarks import pocket
 from interp.benchmarks.images import Picture
 from interp.errors import InterpError
+from interp.metrics.pocket_vision import Stage, batches, pooled, scaled
 from interp.models.placement import resolve_device
 from interp.session import session
 from interp.store import sha256_file
@@ -35,21 +35,20 @@ WEIGHTS, CARD = "clip.safetensors", "clip.json"
 D_TOWER = 128
 """Width of both towers' vectors."""
 WIDTHS = (16, 32, 64, 96)
-"""Channels of the picture tower, from the stem on; each stage halves the side."""
+"""Channels of the image tower, from the stem on; each stage halves the side."""
 ORDERS = (1, 2, 3, 4)
 """Lengths of the character n-grams of a caption."""
 BUCKETS = 2560
 """Rows of the table of n-grams."""
 HASHES = 2
 """Rows that an n-gram is the sum of: two n-grams seldom share both (Svenstrup et al. 2017, hash embeddings)."""
-BATCH = 256
 
 
 def grams(text: str) -> list[int]:
     """The table rows of a caption's character n-grams, which cross spaces, since not every script has them."""
     plain = "^" + " ".join(unicodedata.normalize("NFKC", text).casefold().split()) + "$"
-    found = {plain[i : i + n] for n in ORDERS for i in range(len(plain) - n + 1)}
-    return [row for gram in sorted(found) for row in _rows(gram)]
+    different = {plain[i : i + n] for n in ORDERS for i in range(len(plain) - n + 1)}
+    return [row for gram in sorted(different) for row in _rows(gram)]
 
 
 @lru_cache(1 << 16)
@@ -58,39 +57,19 @@ def _rows(gram: str) -> tuple[int, ...]:
     return tuple(int.from_bytes(words[i : i + 4], "little") % BUCKETS for i in range(0, len(words), 4))
 
 
-class _Stage(nn.Module):
-    """Halve the side, then one residual block."""
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.down = nn.Sequential(nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.SiLU())
-        self.block = nn.Sequential(
-            nn.Conv2d(after, after, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(after),
-            nn.SiLU(),
-            nn.Conv2d(after, after, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(after),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.down(x)
-        return nn.functional.silu(x + self.block(x))
-
-
 class PictureTower(nn.Module):
-    """A small residual network on pictures in [-1, 1]."""
+    """A small residual network on images in [-1, 1]."""
 
     def __init__(self) -> None:
         super().__init__()
         stem = nn.Conv2d(3, WIDTHS[0], 5, 2, 2, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.SiLU()
-        self.layers = nn.Sequential(*stem, *[_Stage(a, b) for a, b in itertools.pairwise(WIDTHS)])
+        stages = [Stage(a, b, nn.SiLU, bias=False) for a, b in itertools.pairwise(WIDTHS)]
+        self.layers = nn.Sequential(*stem, *stages)
         self.out = nn.Linear(2 * WIDTHS[-1], D_TOWER)
 
     def forward(self, x: Float[Tensor, "sample 3 h w"]) -> Float[Tensor, "sample d_tower"]:
         """Vectors of length one."""
-        states = self.layers(x)
-        pooled = torch.cat([states.mean((2, 3)), states.amax((2, 3))], 1)
-        return nn.functional.normalize(self.out(pooled), dim=-1)
+        return nn.functional.normalize(self.out(pooled(self.layers(x))), dim=-1)
 
 
 class TextTower(nn.Module):
@@ -123,8 +102,8 @@ class PocketClipNet(nn.Module):
         return self.log_scale.device
 
     def see(self, pixels: Tensor) -> Float[Tensor, "sample d_tower"]:
-        """Vectors of pictures [sample 3 h w] in 0..255."""
-        return self.picture(pixels.to(self.device).float() / 127.5 - 1)
+        """Vectors of images [sample 3 h w] in 0..255."""
+        return self.picture(scaled(pixels, self.device))
 
     def read(self, texts: Sequence[str]) -> Float[Tensor, "sample d_tower"]:
         """Vectors of captions."""
@@ -136,7 +115,7 @@ class PocketClipNet(nn.Module):
 
 @dataclass(frozen=True)
 class PocketClip:
-    """Pictures and captions of the pocket world as vectors whose cosine says how well they fit."""
+    """Images and captions of the pocket world as vectors whose cosine says how well they fit."""
 
     net: PocketClipNet
     digest: str
@@ -151,17 +130,13 @@ class PocketClip:
         return json.loads((folder / CARD).read_text())
 
     @torch.no_grad()
-    def images(self, pictures: Sequence[Picture]) -> Float[Tensor, "sample d_tower"]:
-        """Unit vectors of pictures, on the CPU.
+    def images(self, images: Sequence[Picture]) -> Float[Tensor, "sample d_tower"]:
+        """Unit vectors of images, on the CPU.
 
         Raises:
-            InterpError: pictures of another size than those it was trained on.
+            InterpError: images of another size than those it was trained on.
         """
-        side = pocket.SIDE
-        if other := {p.shape for p in pictures} - {(side, side, 3)}:
-            raise InterpError(f"pocket-clip knows pictures of {side}×{side} pixels alone; found {other.pop()}")
-        pixels = torch.from_numpy(np.array(pictures, dtype=np.uint8).reshape(-1, side, side, 3)).permute(0, 3, 1, 2)
-        return torch.cat([self.net.see(part) for part in pixels.split(BATCH)]).cpu()
+        return torch.cat([self.net.see(part) for part in batches(images, "pocket-clip")]).cpu()
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "sample d_tower"]:
@@ -176,11 +151,7 @@ class PocketClip:
 
 
 def load_pocket_clip(folder: Path = FOLDER, device: str | torch.device | None = "cpu") -> PocketClip:
-    """The shipped towers in float32, one copy a device.
-
-    Args:
-        folder: holds their weights and card.
-        device: where they compute; None for what is there.
+    """The shipped towers in float32, one copy per device.
 
     Raises:
         InterpError: the device is not there.

@@ -1,4 +1,4 @@
-"""Towers that embed pictures and captions in one space, for CLIPScore: CLIP, and open_clip's with a multilingual XLM-R.
+"""Towers that embed images and captions in one space, for CLIPScore: CLIP, and open_clip's with a multilingual XLM-R.
 
 Weights are read without open_clip and torchvision, strictly: a parameter that is missing or left over is an error.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from interp.benchmarks.images import Picture
 from interp.errors import InterpError
-from interp.metrics.checkpoints import TEXTS, Part, converted, fetched, files_digest, stack, taken, texts_of
+from interp.metrics.checkpoints import TEXTS, Part, converted, fetched, files_digest, pop_part, stack, texts_of
 from interp.models import files
 
 Languages = Literal["native", "english"]
@@ -34,6 +34,17 @@ SIZES = {
     "xlm-roberta-large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
 }
 """Of XLM-R: open_clip's files name the size and hold no configuration of it."""
+XLM_R = {
+    "model_type": "xlm-roberta",
+    "vocab_size": 250002,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
+"""Of every size."""
 NAMES = {
     "class_embedding": "vision_model.embeddings.class_embedding",
     "positional_embedding": "vision_model.embeddings.position_embedding.weight",
@@ -55,7 +66,7 @@ QUOTES = {**dict.fromkeys(map(ord, "ʼ‘’‚‛"), "'"), **dict.fromkeys(map(
 
 @runtime_checkable
 class Tower(Protocol):
-    """Embeds pictures and captions in one space."""
+    """Embeds images and captions in one space."""
 
     @property
     def name(self) -> str:
@@ -72,8 +83,8 @@ class Tower(Protocol):
         """Whose captions it reads."""
         ...
 
-    def images(self, pictures: Sequence[Picture]) -> Float[Tensor, "sample d_tower"]:
-        """Of pictures, of unit length, on the CPU."""
+    def images(self, images: Sequence[Picture]) -> Float[Tensor, "sample d_tower"]:
+        """Of images, of unit length, on the CPU."""
         ...
 
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "sample d_tower"]:
@@ -115,17 +126,17 @@ class ClipTower:
         return cls(Path(name).resolve().name, digest, model, tokenizer, CLIPImageProcessorPil.from_dict(settings))
 
     @torch.no_grad()
-    def images(self, pictures: Sequence[Picture]) -> Float[Tensor, "sample d_tower"]:
-        """Of pictures, resized and cropped as preprocessor_config.json says."""
-        pixels = self.processor(images=[Image.fromarray(p) for p in pictures], return_tensors="pt")["pixel_values"]
+    def images(self, images: Sequence[Picture]) -> Float[Tensor, "sample d_tower"]:
+        """Of images, resized and cropped as preprocessor_config.json says."""
+        pixels = self.processor(images=[Image.fromarray(i) for i in images], return_tensors="pt")["pixel_values"]
         return _unit(self.model.get_image_features(pixels.to(self.model.device, self.model.dtype)).pooler_output)
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "sample d_tower"]:
         """Of captions, cut at the model's context."""
-        most = self.model.config.text_config.max_position_embeddings
-        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=most, return_tensors="pt")
-        ids, mask = (tokens[k].to(self.model.device) for k in ("input_ids", "attention_mask"))
+        ids, mask = _tokens(
+            self.tokenizer, texts, self.model.config.text_config.max_position_embeddings, self.model.device
+        )
         return _unit(self.model.get_text_features(ids, mask).pooler_output)
 
 
@@ -173,16 +184,14 @@ class XlmRobertaClipTower:
         return cls(Path(name).resolve().name, digest, vision, text, head, tokenizer, prepared)
 
     @torch.no_grad()
-    def images(self, pictures: Sequence[Picture]) -> Float[Tensor, "sample d_tower"]:
-        """Of pictures, the centre square of each."""
-        return _unit(self.vision(self.preprocess(pictures).to(self.vision.device, self.vision.dtype)).image_embeds)
+    def images(self, images: Sequence[Picture]) -> Float[Tensor, "sample d_tower"]:
+        """Of images, the centre square of each."""
+        return _unit(self.vision(self.preprocess(images).to(self.vision.device, self.vision.dtype)).image_embeds)
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "sample d_tower"]:
         """Of captions, cut at 77 tokens."""
-        plain = [_cleaned(t) for t in texts]
-        tokens = self.tokenizer(plain, padding=True, truncation=True, max_length=CONTEXT, return_tensors="pt")
-        ids, mask = (tokens[k].to(self.text.device) for k in ("input_ids", "attention_mask"))
+        ids, mask = _tokens(self.tokenizer, [cleaned(t) for t in texts], CONTEXT, self.text.device)
         states = self.text(ids, mask).last_hidden_state
         pooled = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return _unit(self.projection(pooled.to(states.dtype)))
@@ -202,7 +211,7 @@ def load_tower(
     return kind.load(name, device, dtype)
 
 
-def _cleaned(text: str) -> str:
+def cleaned(text: str) -> str:
     """A caption as open_clip's tokenizer is given it: entities resolved, typographic quotes plain, spaces single.
 
     open_clip also mends mojibake, which captions of a benchmark have none of. What else its ftfy changes (width,
@@ -211,26 +220,32 @@ def _cleaned(text: str) -> str:
     return " ".join(html.unescape(html.unescape(text.translate(QUOTES))).split())
 
 
+def _tokens(tokenizer: Any, texts: Sequence[str], most: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and attention mask of captions, padded to the longest and cut at `most`."""
+    tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=most, return_tensors="pt").to(device)
+    return tokens["input_ids"], tokens["attention_mask"]
+
+
 def _unit(vectors: Tensor) -> Float[Tensor, "sample d_tower"]:
     return nn.functional.normalize(vectors.float(), dim=-1).cpu()
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Pictures as torchvision prepares them: shortest side to `side`, bicubic, centre square, (x/255 − mean) / std."""
+    """Images as torchvision prepares them: shortest side to `side`, bicubic, centre square, (x/255 − mean) / std."""
 
     side: int
     """Height and width of what comes out, pixels."""
     mean: tuple[float, float, float] = OPENAI["mean"]
     std: tuple[float, float, float] = OPENAI["std"]
 
-    def __call__(self, pictures: Sequence[Picture]) -> Float[Tensor, "sample 3 h w"]:
-        """Prepare pictures, which may differ in size."""
-        pixels = torch.from_numpy(np.stack([self._square(p) for p in pictures])).permute(0, 3, 1, 2) / 255
+    def __call__(self, images: Sequence[Picture]) -> Float[Tensor, "sample 3 h w"]:
+        """Prepare images, which may differ in size."""
+        pixels = torch.from_numpy(np.stack([self._square(i) for i in images])).permute(0, 3, 1, 2) / 255
         return (pixels - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
 
-    def _square(self, picture: Picture) -> np.ndarray:
-        image = Image.fromarray(picture)
+    def _square(self, pixels: Picture) -> np.ndarray:
+        image = Image.fromarray(pixels)
         short = min(image.size)
         width, height = (int(self.side * n / short) for n in image.size)
         # torchvision also rounds a half to the even number; transformers cuts it off.
@@ -240,7 +255,7 @@ class Preprocess:
 
 
 def _configs(folder: Path) -> tuple[Preprocess, dict[str, dict[str, Any]]]:
-    """What open_clip_config.json says: how pictures are prepared, and the configurations of both sides."""
+    """What open_clip_config.json says: how images are prepared, and the configurations of both sides."""
     config = files.read_json(folder / CONFIG)
     try:
         return _preprocess(folder, config), {"vision": _vision(folder, config), "text": _text(folder, config)}
@@ -252,9 +267,9 @@ def _preprocess(folder: Path, config: Mapping[str, Any]) -> Preprocess:
     """As open_clip_config.json says, if that is a way known here."""
     side = config["model_cfg"]["vision_cfg"]["image_size"]
     known = {"mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest", "size": side, "fill_color": 0}
-    said = OPENAI | config.get("preprocess_cfg", {})
-    mean, std = tuple(said.pop("mean")), tuple(said.pop("std"))
-    if other := {k: v for k, v in said.items() if v not in (known.get(k), [side, side])}:
+    asked = OPENAI | config.get("preprocess_cfg", {})
+    mean, std = tuple(asked.pop("mean")), tuple(asked.pop("std"))
+    if other := {k: v for k, v in asked.items() if v not in (known.get(k), [side, side])}:
         raise InterpError(f"{folder / CONFIG}: preprocess_cfg asks for {other}; known is {known}; give another model")
     return Preprocess(side, mean, std)
 
@@ -262,47 +277,46 @@ def _preprocess(folder: Path, config: Mapping[str, Any]) -> Preprocess:
 def _vision(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the vision transformer, as transformers writes it."""
     model = config["model_cfg"]
-    said = {"head_width": 64, "mlp_ratio": 4.0, "patch_size": 16} | model["vision_cfg"]
+    vit = {"head_width": 64, "mlp_ratio": 4.0, "patch_size": 16} | model["vision_cfg"]
     known = {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio"}
-    if other := sorted(said.keys() - known) or ["layers"] * (not isinstance(said["layers"], int)):
+    if other := sorted(vit.keys() - known) or ["layers"] * (not isinstance(vit["layers"], int)):
         raise InterpError(f"{folder / CONFIG}: vision_cfg has {', '.join(other)}: not open_clip's plain ViT")
     return {
         "architectures": ["CLIPVisionModelWithProjection"],
         "model_type": "clip_vision_model",
         "hidden_act": "quick_gelu" if model.get("quick_gelu") else "gelu",
-        "hidden_size": said["width"],
-        "image_size": said["image_size"],
-        "intermediate_size": int(said["width"] * said["mlp_ratio"]),
-        "num_attention_heads": said["width"] // said["head_width"],
-        "num_hidden_layers": said["layers"],
-        "patch_size": said["patch_size"],
+        "hidden_size": vit["width"],
+        "image_size": vit["image_size"],
+        "intermediate_size": int(vit["width"] * vit["mlp_ratio"]),
+        "num_attention_heads": vit["width"] // vit["head_width"],
+        "num_hidden_layers": vit["layers"],
+        "patch_size": vit["patch_size"],
         "projection_dim": model["embed_dim"],
     }
 
 
 def _text(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of XLM-R: of a published size, or in the folder that stands for its name."""
-    said = config["model_cfg"]["text_cfg"]
-    pooler = said.get("hf_pooler_type", said.get("pooler_type", "mean_pooler"))
-    head = said.get("hf_proj_type", said.get("proj", "mlp"))
-    size = str(said.get("hf_model_name"))
-    if (pooler, head) != ("mean_pooler", "mlp") or (size not in SIZES and not Path(size).is_dir()):
+    text = config["model_cfg"]["text_cfg"]
+    pooler = text.get("hf_pooler_type", text.get("pooler_type", "mean_pooler"))
+    head = text.get("hf_proj_type", text.get("proj", "mlp"))
+    name = str(text.get("hf_model_name"))
+    if (pooler, head) != ("mean_pooler", "mlp") or (name not in SIZES and not Path(name).is_dir()):
         raise InterpError(
-            f"{folder / CONFIG}: text_cfg asks for {size} with {pooler} and {head}; known are {' and '.join(SIZES)}, "
+            f"{folder / CONFIG}: text_cfg asks for {name} with {pooler} and {head}; known are {' and '.join(SIZES)}, "
             "or a folder with the config.json of another, with mean_pooler and mlp"
         )
-    if size not in SIZES:
-        return files.read_json(Path(size) / "config.json") | {"architectures": ["XLMRobertaModel"]}
-    own = SIZES[size]
-    more = {"intermediate_size": 4 * own["hidden_size"], "vocab_size": 250002, "max_position_embeddings": 514}
-    more |= {"type_vocab_size": 1, "layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-    return {"architectures": ["XLMRobertaModel"], "model_type": "xlm-roberta", **own, **more}
+    made = {"architectures": ["XLMRobertaModel"]}
+    if name not in SIZES:
+        return files.read_json(Path(name) / "config.json") | made
+    size = SIZES[name]
+    return made | XLM_R | size | {"intermediate_size": 4 * size["hidden_size"]}
 
 
 def _parts(state: dict[str, Tensor], configs: Mapping[str, dict[str, Any]]) -> dict[str, Part]:
     """open_clip's weights by part."""
     vision: dict[str, Tensor] = {}
-    for key, value in taken(state, "visual.", NAMES).items():
+    for key, value in pop_part(state, "visual.", NAMES).items():
         if "in_proj_" in key:
             vision |= {key.replace("in_proj_", f"{n}_proj."): v for n, v in zip("qkv", value.chunk(3), strict=True)}
         elif key == "proj":
@@ -311,6 +325,6 @@ def _parts(state: dict[str, Tensor], configs: Mapping[str, dict[str, Any]]) -> d
             vision[key] = value
     return {
         "vision": Part(vision, configs["vision"]),
-        "text": Part(taken(state, "text.transformer."), configs["text"]),
-        "projection": Part(taken(state, "text.proj.")),
+        "text": Part(pop_part(state, "text.transformer."), configs["text"]),
+        "projection": Part(pop_part(state, "text.proj.")),
     }

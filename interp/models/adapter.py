@@ -6,18 +6,16 @@ give to a `Conditioning`, and makes images from one. It holds no method of the p
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
 from interp.errors import InterpError
-from interp.types import Prompt
-
-if TYPE_CHECKING:
-    from interp.models.encoders import TextEncoder
+from interp.models.encoders import TextEncoder
 from interp.models.records import Conditioned, Conditioning, EncoderSpec, States, Tokens
+from interp.types import Prompt
 
 
 class Adapter(ABC):
@@ -26,23 +24,23 @@ class Adapter(ABC):
     name: str
     """As the user asked for it."""
     model_digest: str
-    """SHA-256 over all weights: what the pictures are bound to."""
+    """SHA-256 over all weights: what the images are bound to."""
     encoder_digest: str
     """SHA-256 over the text encoders' weights: what SAEs and neurons are bound to. They fit every model with these
     encoders, whatever its denoiser (the paper's Q8)."""
-    encoders: "Mapping[str, TextEncoder]"
+    encoders: Mapping[str, TextEncoder]
     """By name in the pipeline; empty where the model has none of its own."""
     device: torch.device
     recipe: Mapping[str, Any]
     """Encoder, layer, site, codes, intervention and strength to use when the user names none; may be empty."""
     images_at_once: int = 64
-    """Pictures drawn together; results of a run do not depend on it beyond rounding."""
+    """Images drawn together; results of a run do not depend on it beyond rounding."""
     certificate: Mapping[str, float]
     """The checks the adapter passed when it loaded, with the largest difference each saw."""
 
     @property
     def identity(self) -> str:
-        """Names everything that decides a picture beside prompt, seed and the call's own arguments: the weights here;
+        """Names everything that decides an image beside prompt, seed and the call's own arguments: the weights here;
         of a family that can be loaded in several ways also precision, kind of device, size and sampler."""
         return self.model_digest
 
@@ -71,7 +69,7 @@ class Adapter(ABC):
             progress: show the sampler's bar.
         """
 
-    def encoder(self, name: str) -> "TextEncoder":
+    def encoder(self, name: str) -> TextEncoder:
         """One of the text encoders.
 
         Raises:
@@ -90,9 +88,8 @@ class Adapter(ABC):
         """Refuse a layer that does not exist or cannot affect the image."""
         spec = self.spec(encoder)
         if not 0 <= layer <= spec.reach:
-            unused = f"; layers {spec.reach + 1} to {spec.layers - 1} never affect the image" * (
-                spec.reach + 1 < spec.layers
-            )
+            last = spec.layers - 1
+            unused = f"; layers {spec.reach + 1} to {last} never affect the image" if spec.reach < last else ""
             raise InterpError(
                 f"layer {layer} of {self.name} {encoder}: layers that affect the image are 0 to {spec.reach}{unused}"
             )
@@ -112,12 +109,12 @@ def token_sets(tokens: Tokens, prompts: Sequence[Prompt]) -> tuple[list[list[int
     sets: tuple[list[list[int]], list[list[int]]] = ([], [])
     for row, prompt in enumerate(prompts):
         read = max((end for _, end in tokens.offsets[row]), default=0)
-        for found, what, span in zip(sets, ("modifier", "noun"), (prompt.modifier, prompt.noun), strict=True):
+        for positions, what, span in zip(sets, ("modifier", "noun"), (prompt.modifier, prompt.noun), strict=True):
             at = tokens.where(row, span)
             if span is not None and (not at or span[1] > read):
                 raise InterpError(
                     f"{prompt.text!r}: its {what} {prompt.text[slice(*span)]!r} does not fit into the "
                     f"{tokens.ids.shape[1]} tokens that the encoder reads; shorten the prompt"
                 )
-            found.append(at)
+            positions.append(at)
     return sets

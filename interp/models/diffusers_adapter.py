@@ -1,4 +1,4 @@
-"""What all families share whose pictures a diffusers pipeline makes: the text encoders run apart from it."""
+"""What all families share whose images a diffusers pipeline makes: the text encoders run apart from it."""
 
 import importlib
 import inspect
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from interp import store
 from interp.errors import InterpError
-from interp.models import files, sizes
+from interp.models import files, passes, sizes
 from interp.models import placement as places
 from interp.models.adapter import Adapter
 from interp.models.encoders import TextEncoder
@@ -40,7 +40,7 @@ class Request:
     dtype: str | torch.dtype | None = None
     offload: str | None = None
     size: int | None = None
-    """Side of the pictures in pixels; None for the model's."""
+    """Side of the images in pixels; None for the model's."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     sampler: Mapping[str, Any] = field(default_factory=dict)
     """`steps` and `guidance`, where they are not the family's."""
@@ -73,8 +73,8 @@ class DiffusersAdapter(Adapter):
         )
         defaults = inspect.signature(pipeline.__call__).parameters
         self.steps = request.sampler.get("steps", self.steps) or defaults["num_inference_steps"].default
-        chosen = request.sampler.get("guidance", self.guidance)
-        self.guidance = defaults["guidance_scale"].default if chosen is None else chosen
+        guidance = request.sampler.get("guidance", self.guidance)
+        self.guidance = defaults["guidance_scale"].default if guidance is None else guidance
 
     @property
     def denoiser(self) -> Any:
@@ -83,16 +83,16 @@ class DiffusersAdapter(Adapter):
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
-        """Where pictures are made."""
+        """Where images are made."""
         return self.pipeline._execution_device
 
     @property
     def identity(self) -> str:
         """The weights, and how they are run: precision, kind of device, size, sampler."""
         sampler = {k: v for k, v in self.pipeline.scheduler.config.items() if not k.startswith("_")}
-        known = [self.model_digest, str(self.denoiser.dtype), self.device.type, self.size or self.own_size]
-        said = [*known, self.steps, self.guidance, type(self.pipeline.scheduler).__name__, sampler]
-        return store.sha256_bytes(json.dumps(said, default=str, sort_keys=True).encode())
+        run = [self.model_digest, str(self.denoiser.dtype), self.device.type, self.size or self.own_size]
+        run += [self.steps, self.guidance, type(self.pipeline.scheduler).__name__, sampler]
+        return store.sha256_bytes(json.dumps(run, default=str, sort_keys=True).encode())
 
     # ------------------------------------------------------------------------------------------------ conditioning
 
@@ -116,18 +116,16 @@ class DiffusersAdapter(Adapter):
     def reference(self, prompts: Sequence[str]) -> Mapping[str, Tensor]:
         """The fields of a `Conditioning` by the pipeline's own `encode_prompt`; empty where it has no encoders."""
 
-    # ------------------------------------------------------------------------------------------------------ pictures
+    # -------------------------------------------------------------------------------------------------------- images
 
     def noise(self, seeds: Sequence[int], size: int) -> Float[Tensor, "prompt channel height width"]:
         """Initial noise, each row from its own seed, on the CPU, so that every device starts from the same."""
         side = size // self.pipeline.vae_scale_factor
-        shape = (self.denoiser.config.in_channels, side, side)
-        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
-        return torch.stack(rows).to(self.device, self.denoiser.dtype)
+        return gaussian((self.denoiser.config.in_channels, side, side), seeds).to(self.device, self.denoiser.dtype)
 
     @property
     def own_size(self) -> int:
-        """Side of the pictures in pixels that the model was made for."""
+        """Side of the images in pixels that the model was made for."""
         return self.denoiser.config.sample_size * self.pipeline.vae_scale_factor
 
     @property
@@ -137,16 +135,15 @@ class DiffusersAdapter(Adapter):
 
     def arguments(self, conditioning: Conditioning) -> dict[str, Any]:
         """The conditioning as arguments of the pipeline."""
-        count = len(conditioning)
-        given = {
+        tensors = {
             "prompt_embeds": conditioning.embeds,
             "pooled_prompt_embeds": conditioning.pooled,
             "negative_prompt_embeds": conditioning.negative,
             "negative_pooled_prompt_embeds": conditioning.negative_pooled,
         }
         return {
-            name: x.expand(count, *x.shape[1:]) if name.startswith("negative") else x
-            for name, x in given.items()
+            name: x.expand(len(conditioning), *x.shape[1:]) if name.startswith("negative") else x
+            for name, x in tensors.items()
             if x is not None
         }
 
@@ -163,15 +160,7 @@ class DiffusersAdapter(Adapter):
             raise InterpError(f"{len(conditioning)} prompts but {len(seeds)} seeds; give one seed a prompt")
         if not isinstance(conditioning, Conditioning):
             raise InterpError(f"{self.name} draws from a conditioning, not from prompts: encode them first")
-        placed = conditioning.to(self.device)
-        return self.draw(self.arguments(placed), seeds, steps, guidance, size, progress)
-
-    def _called(self, **arguments: Any) -> Any:
-        """The pipeline, whose refusals of a size or a setting are one line."""
-        try:
-            return self.pipeline(**arguments)
-        except ValueError as error:
-            raise InterpError(f"{self.name}: {store.one_line(error)}") from error
+        return self.draw(self.arguments(conditioning.to(self.device)), seeds, steps, guidance, size, progress)
 
     def draw(
         self,
@@ -182,52 +171,56 @@ class DiffusersAdapter(Adapter):
         size: int | None = None,
         progress: bool = False,
     ) -> UInt8[np.ndarray, "prompt height width rgb"]:
-        """Pictures by the pipeline, from its own arguments: embeddings, or `prompt` for the library's own way."""
+        """Images by the pipeline, from its own arguments: embeddings, or `prompt` for the library's own way."""
         side = size or self.size or self.own_size
         self.pipeline.set_progress_bar_config(disable=not progress)
-        pictures = self._called(
-            **arguments,
-            **self.always,
-            latents=self.noise(seeds, side),
-            # for samplers that add noise at every step
-            generator=[torch.Generator().manual_seed(int(s)) for s in seeds],
-            height=side,
-            width=side,
-            num_inference_steps=self.steps if steps is None else steps,
-            guidance_scale=self.guidance if guidance is None else guidance,
-            output_type="np",
-        ).images
-        return self._pixels(pictures)
-
-    def _pixels(self, pictures: Float[np.ndarray, "prompt height width rgb"]) -> UInt8[np.ndarray, "..."]:
-        """Pictures in [0, 1] as bytes; half precision may have overflowed on the way."""
-        if not np.isfinite(pictures).all():
-            bad = int((~np.isfinite(pictures)).any((1, 2, 3)).sum())
-            held = str(self.denoiser.dtype).removeprefix("torch.")
+        try:
+            images = self.pipeline(
+                **arguments,
+                **self.always,
+                latents=self.noise(seeds, side),
+                # for samplers that add noise at every step
+                generator=[torch.Generator().manual_seed(int(s)) for s in seeds],
+                height=side,
+                width=side,
+                num_inference_steps=self.steps if steps is None else steps,
+                guidance_scale=self.guidance if guidance is None else guidance,
+                output_type="np",
+            ).images
+        except ValueError as error:  # the library's refusal of a size or a setting
+            raise InterpError(f"{self.name}: {store.one_line(error)}") from error
+        # half precision may have overflowed on the way
+        if bad := int((~np.isfinite(images)).any((1, 2, 3)).sum()):
+            precision = str(self.denoiser.dtype).removeprefix("torch.")
             raise InterpError(
-                f"{self.name}: {bad} of {len(pictures)} pictures drawn in {held} hold values that are not finite; "
+                f"{self.name}: {bad} of {len(images)} pictures drawn in {precision} hold values that are not finite; "
                 "load the model in bfloat16 or float32"
             )
-        return np.round(pictures * 255).astype(np.uint8)
+        return np.round(images * 255).astype(np.uint8)
 
 
-def assemble(request: Request, placement: places.Placement, kind: Any = None, **given: Any) -> Any:
+def gaussian(shape: tuple[int, ...], seeds: Sequence[int]) -> Tensor:
+    """Standard normal numbers on the CPU, of the same shape for every seed, [seed …]."""
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(int(s))) for s in seeds])
+
+
+def assemble(request: Request, placement: places.Placement, kind: Any = None, **loaded: Any) -> Any:
     """The pipeline that a folder's index names, component by component, on the device that it gets.
 
     Args:
         request: what is to be loaded.
         placement: device, precision and offload.
         kind: the pipeline's class; None for the one that the index names.
-        given: components that are loaded already; None leaves one out.
+        loaded: components that are there already; None leaves one out.
 
     Raises:
         InterpError: a component is missing, broken, or of another class.
     """
     index = files.read_index(request.folder)
     kind = kind or class_of("diffusers", index["_class_name"])
-    parts, missing = dict(given), []
+    parts, missing = dict(loaded), []
     for name, parameter in inspect.signature(kind).parameters.items():
-        if name in given:
+        if name in loaded:
             continue
         if name in sizes.LEFT_OUT:
             parts[name] = None
@@ -252,22 +245,25 @@ def place(request: Request, preferred: torch.dtype = torch.float16) -> places.Pl
     parts = sizes.parts(request.folder)
     weights = {p.name: p.parameters for p in parts}
     small = sum(weights.values()) < SMALL
-    known = all(p.kind in sizes.KNOWN for p in parts)
+    known = all(p.kind in passes.KNOWN for p in parts)
     usual = preferred if places.resolve_device(request.device).type == "cuda" else torch.float32
     precision = places.named_dtype(request.dtype) or usual
-    chosen = places.choose(
+    activations = 0
+    if known and not small:
+        activations = sizes.stages(request.folder, parts, precision, request.size).activation_bytes
+    placement = places.choose(
         weights,
         device=request.device,
         dtype=request.dtype,
         offload=request.offload,
         preferred=preferred,
-        activation_bytes=sizes.activation_bytes(request.folder, precision, request.size) if known and not small else 0,
+        activation_bytes=activations,
     )
-    if not known and not small:
-        chosen = replace(chosen, images_at_once=1)
-    if not small:
-        tqdm.write(f"{request.name}: {chosen}", file=sys.stderr)
-    return chosen
+    if small:
+        return placement
+    placement = placement if known else replace(placement, images_at_once=1)
+    tqdm.write(f"{request.name}: {placement}", file=sys.stderr)
+    return placement
 
 
 def component(folder: Path, name: str, library: str | None, class_name: str | None, dtype: torch.dtype) -> Any:
@@ -291,7 +287,8 @@ def class_of(library: str, name: str) -> Any:
     Raises:
         InterpError: neither has it.
     """
-    found = getattr(importlib.import_module(library), name, None) if library in ("diffusers", "transformers") else None
-    if found is None:
+    known = library in ("diffusers", "transformers")
+    kind = getattr(importlib.import_module(library), name, None) if known else None
+    if kind is None:
         raise InterpError(f"model_index.json names {library}.{name}, which the installed {library} does not have")
-    return found
+    return kind

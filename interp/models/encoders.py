@@ -5,9 +5,10 @@ every family that has such an encoder.
 """
 
 import warnings
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -19,10 +20,21 @@ from interp.models.records import EncoderSpec, States, Tokens
 
 
 class TextEncoder(ABC):
-    """One text encoder of a pipeline with its tokenizer."""
+    """One text encoder of a pipeline with its tokenizer.
+
+    An architecture says where its layers are (`stack`) and, by paths from a layer, its attention, the value projection
+    and the output projection, whose input is z.
+    """
 
     stack: tuple[str, str]
     """The list of layers: the class that holds it, and its name there."""
+    attention: str
+    value: str
+    project: str
+    pattern_at: int
+    """Which output of the attention the pattern is."""
+    heads, width = "num_attention_heads", "hidden_size"
+    """Their names in the configuration."""
     causal = False
 
     def __init__(
@@ -49,30 +61,21 @@ class TextEncoder(ABC):
         """
         self.lower = lower
         self.module, self.tokenizer, self.masked, self.penultimate = module, tokenizer, masked, penultimate
-        self.path, layers = self._found(module)
-        heads, width = self._shape(module.config)
+        holder = next((path for path, part in module.named_modules() if type(part).__name__ == self.stack[0]), None)
+        if holder is None:
+            kind = type(module).__name__
+            raise InterpError(f"{kind} holds no {self.stack[0]}; {type(self).__name__} does not fit it")
+        self.path = f"{holder}.{self.stack[1]}".removeprefix(".")
+        layers = len(module.get_submodule(self.path))  # type: ignore[arg-type]
         self.spec = EncoderSpec(
             name=name,
             layers=layers,
-            heads=heads,
-            d_model=width,
+            heads=getattr(module.config, self.heads),
+            d_model=getattr(module.config, self.width),
             reach=layers - 1 if reach is None else reach % layers,
             causal=self.causal,
             max_tokens=max_tokens or tokenizer.model_max_length,
         )
-
-    def _found(self, module: nn.Module) -> tuple[str, int]:
-        kind, inside = self.stack
-        paths = [name for name, part in module.named_modules() if type(part).__name__ == kind]
-        if not paths:
-            raise InterpError(f"{type(module).__name__} holds no {kind}; {type(self).__name__} does not fit it")
-        path = ".".join(filter(None, (paths[0], inside)))
-        return path, len(module.get_submodule(path))  # type: ignore[arg-type]
-
-    @staticmethod
-    @abstractmethod
-    def _shape(config: Any) -> tuple[int, int]:
-        """(heads, d_model) of a configuration."""
 
     @property
     def device(self) -> torch.device:
@@ -86,20 +89,13 @@ class TextEncoder(ABC):
 
         A cut that loses a noun or a modifier is refused where their spans are known, in `token_sets`.
         """
-        limit = self.spec.max_tokens
-        read, places = zip(*map(self._read, texts), strict=True)
+        read, places = zip(*(_lowered(text) if self.lower else (text, range(len(text))) for text in texts), strict=True)
         for text, ids in zip(texts, self.tokenizer(list(read))["input_ids"], strict=True):
-            if len(ids) > limit:
-                warnings.warn(
-                    f"{text!r}: {len(ids)} tokens, {len(ids) - limit} more than {self.spec.name} reads ({limit}); "
-                    "they were cut",
-                    InterpWarning,
-                    stacklevel=2,
-                )
+            _warn_of_cut(self.spec, text, len(ids))
         batch = self.tokenizer(
             list(read),
             padding="max_length",
-            max_length=limit,
+            max_length=self.spec.max_tokens,
             truncation=True,
             return_offsets_mapping=True,
             return_tensors="pt",
@@ -114,15 +110,6 @@ class TextEncoder(ABC):
                 for row, place in zip(batch["offset_mapping"], places, strict=True)
             ),
         )
-
-    def _read(self, text: str) -> tuple[str, Sequence[int]]:
-        """What the tokenizer is given for a prompt, and which of the prompt's characters each of its own is."""
-        if not self.lower:
-            return text, range(len(text))
-        place = [i for i, character in enumerate(text) for _ in character.lower()]
-        lowered = text.lower()
-        start = len(lowered) - len(lowered.lstrip())
-        return lowered.strip(), place[start:]
 
     def real(self, ids: Int[Tensor, "prompt token"]) -> Bool[Tensor, "prompt token"]:
         """Which tokens are not padding; begin and end are real."""
@@ -139,19 +126,7 @@ class TextEncoder(ABC):
     @cached_property
     def envoy(self) -> Any:
         """The module wrapped by nnsight."""
-        from nnsight import NNsight
-
-        class Placed(NNsight):
-            """Takes its inputs where the module computes; nnsight's own does where the weights wait, be it `meta`."""
-
-            @property
-            def device(self) -> torch.device:
-                return _computes_on(self._module)
-
-        with warnings.catch_warnings():
-            # BERT-style layers have a submodule called `output`; the module's output is read here and never it
-            warnings.filterwarnings("ignore", ".*has a submodule named 'output'", UserWarning)
-            return Placed(self.module)
+        return _traceable(self.module)
 
     def inputs(self, tokens: Tokens) -> dict[str, Tensor]:
         """The module's keyword arguments."""
@@ -159,9 +134,7 @@ class TextEncoder(ABC):
 
     def block(self, envoy: Any, layer: int) -> Any:
         """The envoy of one layer."""
-        for part in self.path.split("."):
-            envoy = getattr(envoy, part)
-        return envoy[layer]
+        return attrgetter(self.path)(envoy)[layer]
 
     def resid(self, envoy: Any, layer: int) -> Any:
         """The residual stream after a layer, [prompt token d_model]."""
@@ -171,21 +144,21 @@ class TextEncoder(ABC):
         """Replace the residual stream after a layer."""
         self.block(envoy, layer).output = value
 
-    @abstractmethod
     def values(self, envoy: Any, layer: int) -> Any:
         """The value projection's output, [prompt token d_model]."""
+        return attrgetter(self.value)(self.block(envoy, layer)).output
 
-    @abstractmethod
     def z(self, envoy: Any, layer: int) -> Any:
         """The heads' outputs side by side before the output projection, [prompt token d_model] (hook_z)."""
+        return attrgetter(self.project)(self.block(envoy, layer)).input
 
-    @abstractmethod
     def set_z(self, envoy: Any, layer: int, value: Any) -> None:
         """Replace the heads' outputs."""
+        attrgetter(self.project)(self.block(envoy, layer)).input = value
 
-    @abstractmethod
     def pattern(self, envoy: Any, layer: int) -> Any:
         """The attention pattern, [prompt head token token]."""
+        return attrgetter(self.attention)(self.block(envoy, layer)).output[self.pattern_at]
 
     def __call__(self, tokens: Tokens) -> States:
         """The untouched encoder, without a trace."""
@@ -195,70 +168,40 @@ class TextEncoder(ABC):
 
 
 class XlmRoberta(TextEncoder):
-    """XLM-R, bare or inside AltDiffusion's class."""
+    """XLM-R, bare or inside AltDiffusion's class; z is the attention's first output."""
 
     stack = ("XLMRobertaEncoder", "layer")
-
-    @staticmethod
-    def _shape(config: Any) -> tuple[int, int]:
-        return config.num_attention_heads, config.hidden_size
-
-    def _attention(self, envoy: Any, layer: int) -> Any:
-        return self.block(envoy, layer).attention.self
-
-    def values(self, envoy: Any, layer: int) -> Any:
-        return self._attention(envoy, layer).value.output
+    attention, value, pattern_at = "attention.self", "attention.self.value", 1
 
     def z(self, envoy: Any, layer: int) -> Any:
-        return self._attention(envoy, layer).output[0]
+        return self.block(envoy, layer).attention.self.output[0]
 
     def set_z(self, envoy: Any, layer: int, value: Any) -> None:
-        module = self._attention(envoy, layer)
+        module = self.block(envoy, layer).attention.self
         module.output = (value, *module.output[1:])
-
-    def pattern(self, envoy: Any, layer: int) -> Any:
-        return self._attention(envoy, layer).output[1]
 
 
 class Clip(TextEncoder):
     """The text side of CLIP, with or without its projection; tokens attend to the left alone."""
 
     stack = ("CLIPEncoder", "layers")
+    attention, value, project = "self_attn", "self_attn.v_proj", "self_attn.out_proj"
+    pattern_at = 1
     causal = True
-
-    @staticmethod
-    def _shape(config: Any) -> tuple[int, int]:
-        return config.num_attention_heads, config.hidden_size
 
     def real(self, ids: Int[Tensor, "prompt token"]) -> Bool[Tensor, "prompt token"]:
         """Up to the first end token: the padding of some CLIPs is that token again, of others an ordinary one."""
         ended = (ids == self.tokenizer.eos_token_id).cumsum(1)
         return (ended == 0) | ((ended == 1) & (ids == self.tokenizer.eos_token_id))
 
-    def values(self, envoy: Any, layer: int) -> Any:
-        return self.block(envoy, layer).self_attn.v_proj.output
-
-    def z(self, envoy: Any, layer: int) -> Any:
-        return self.block(envoy, layer).self_attn.out_proj.input
-
-    def set_z(self, envoy: Any, layer: int, value: Any) -> None:
-        self.block(envoy, layer).self_attn.out_proj.input = value
-
-    def pattern(self, envoy: Any, layer: int) -> Any:
-        return self.block(envoy, layer).self_attn.output[1]
-
 
 class T5(TextEncoder):
     """The encoder of T5; z is as wide as its heads together, which in small T5s is not d_model."""
 
     stack = ("T5Stack", "block")
-
-    @staticmethod
-    def _shape(config: Any) -> tuple[int, int]:
-        return config.num_heads, config.d_model
-
-    def _attention(self, envoy: Any, layer: int) -> Any:
-        return self.block(envoy, layer).layer[0].SelfAttention
+    attention, value, project = (f"layer.0.SelfAttention{part}" for part in ("", ".v", ".o"))
+    pattern_at = 2
+    heads, width = "num_heads", "d_model"
 
     def resid(self, envoy: Any, layer: int) -> Any:
         return self.block(envoy, layer).output[0]
@@ -267,17 +210,22 @@ class T5(TextEncoder):
         block = self.block(envoy, layer)
         block.output = (value, *block.output[1:])
 
-    def values(self, envoy: Any, layer: int) -> Any:
-        return self._attention(envoy, layer).v.output
 
-    def z(self, envoy: Any, layer: int) -> Any:
-        return self._attention(envoy, layer).o.input
+def _lowered(text: str) -> tuple[str, Sequence[int]]:
+    """A prompt in lower case without blanks around it, and which of the prompt's characters each of its own is."""
+    place = [i for i, character in enumerate(text) for _ in character.lower()]
+    lowered = text.lower()
+    start = len(lowered) - len(lowered.lstrip())
+    return lowered.strip(), place[start:]
 
-    def set_z(self, envoy: Any, layer: int, value: Any) -> None:
-        self._attention(envoy, layer).o.input = value
 
-    def pattern(self, envoy: Any, layer: int) -> Any:
-        return self._attention(envoy, layer).output[2]
+def _warn_of_cut(spec: EncoderSpec, text: str, tokens: int) -> None:
+    if over := max(tokens - spec.max_tokens, 0):
+        warnings.warn(
+            f"{text!r}: {tokens} tokens, {over} more than {spec.name} reads ({spec.max_tokens}); they were cut",
+            InterpWarning,
+            stacklevel=3,
+        )
 
 
 def _computes_on(module: nn.Module) -> torch.device:
@@ -287,11 +235,36 @@ def _computes_on(module: nn.Module) -> torch.device:
     return torch.device(get_module_execution_device(module))
 
 
+def _traceable(module: nn.Module) -> Any:
+    """The module wrapped by nnsight."""
+    from nnsight import NNsight
+
+    class Placed(NNsight):
+        """Takes its inputs where the module computes; nnsight's own does where the weights wait, be it `meta`."""
+
+        @property
+        def device(self) -> torch.device:
+            return _computes_on(self._module)
+
+    with warnings.catch_warnings():
+        # BERT-style layers have a submodule called `output`; the module's output is read here and never it
+        warnings.filterwarnings("ignore", ".*has a submodule named 'output'", UserWarning)
+        return Placed(module)
+
+
 KNOWN: tuple[type[TextEncoder], ...] = (XlmRoberta, Clip, T5)
 
 
-def wrap(name: str, module: nn.Module, tokenizer: Any, **options: Any) -> TextEncoder:
-    """The encoder of whatever architecture `module` is, by the modules it holds.
+def wrap(
+    name: str,
+    module: nn.Module,
+    tokenizer: Any,
+    *,
+    max_tokens: int | None = None,
+    masked: bool = True,
+    lower: bool = False,
+) -> TextEncoder:
+    """The encoder of whatever architecture `module` is, by the modules it holds; arguments as of `TextEncoder`.
 
     Raises:
         InterpError: it is none of those known.
@@ -299,6 +272,6 @@ def wrap(name: str, module: nn.Module, tokenizer: Any, **options: Any) -> TextEn
     held = {type(part).__name__ for part in module.modules()}
     for kind in KNOWN:
         if kind.stack[0] in held:
-            return kind(name, module, tokenizer, **options)
+            return kind(name, module, tokenizer, max_tokens=max_tokens, masked=masked, lower=lower)
     known = ", ".join(f"{k.__name__} ({k.stack[0]})" for k in KNOWN)
     raise InterpError(f"{name} is a {type(module).__name__}, which is none of the encoders known: {known}")

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from interp.models.diffusers_adapter import DiffusersAdapter, Request, assemble, place
+from interp.models.diffusers_adapter import DiffusersAdapter, Request, assemble, gaussian, place
 from interp.models.encoders import T5, Clip
 from interp.models.records import Conditioning, States, Tokens
 
@@ -39,8 +39,7 @@ class Flux(DiffusersAdapter):
         """Packed as the pipeline takes it: [prompt patch channel]."""
         side = 2 * (size // (2 * self.pipeline.vae_scale_factor))
         shape = (self.denoiser.config.in_channels // 4, side, side)
-        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
-        packed = self.pipeline._pack_latents(torch.stack(rows), len(rows), *shape)
+        packed = self.pipeline._pack_latents(gaussian(shape, seeds), len(seeds), *shape)
         return packed.to(self.device, self.denoiser.dtype)
 
 

@@ -36,8 +36,8 @@ class SingleEncoder(DiffusersAdapter):
             out = self.pipeline.encode_prompt(
                 list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=True
             )
-        found = dict(zip(names, out, strict=True))
-        return {n: found[n] for n in ("embeds", "negative")}
+        by_name = dict(zip(names, out, strict=True))
+        return {name: by_name[name] for name in ("embeds", "negative")}
 
     @property
     def always(self) -> Mapping[str, Any]:
@@ -46,21 +46,14 @@ class SingleEncoder(DiffusersAdapter):
         return {n: False for n in ("use_resolution_binning", "clean_caption") if n in known}
 
     def arguments(self, conditioning: Conditioning) -> dict[str, Any]:
-        given = super().arguments(conditioning)
+        arguments = super().arguments(conditioning)
         if self.takes_mask:
-            given["prompt_attention_mask"] = conditioning.mask
-            given["negative_prompt_attention_mask"] = (
-                self.encoders[ENCODER].tokenise([""]).mask.expand(len(conditioning), -1)
-            )
+            empty = self.encoders[ENCODER].tokenise([""]).mask
+            arguments["prompt_attention_mask"] = conditioning.mask
+            arguments["negative_prompt_attention_mask"] = empty.expand(len(conditioning), -1)
             # its own call with a string has none either
-            given["negative_prompt"] = None
-        return given
-
-
-def safety_checked(request: Request) -> bool:
-    """Whether the pipeline would ask for a safety checker."""
-    kind = class_of("diffusers", files.read_index(request.folder)["_class_name"])
-    return "requires_safety_checker" in inspect.signature(kind).parameters
+            arguments["negative_prompt"] = None
+        return arguments
 
 
 def load(request: Request) -> SingleEncoder:
@@ -70,8 +63,9 @@ def load(request: Request) -> SingleEncoder:
         InterpError: there are several, or its architecture is not known.
     """
     placement = place(request)
-    unchecked = {"requires_safety_checker": False} if safety_checked(request) else {}
-    pipeline = assemble(request, placement, **unchecked)
+    kind = class_of("diffusers", files.read_index(request.folder)["_class_name"])
+    checked = "requires_safety_checker" in inspect.signature(kind).parameters
+    pipeline = assemble(request, placement, kind, **({"requires_safety_checker": False} if checked else {}))
     names = [n for n, part in pipeline.components.items() if n.startswith("text_encoder") and part is not None]
     if names != [ENCODER]:
         raise InterpError(

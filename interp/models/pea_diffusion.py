@@ -10,7 +10,7 @@ Unicode in prompts; that would move their spans and is not done.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from interp.errors import InterpError
 from interp.models import files
 from interp.models.diffusers_adapter import DiffusersAdapter, Request, assemble, place
 from interp.models.encoders import XlmRoberta
-from interp.models.records import Conditioning, States, Tokens
+from interp.models.records import Conditioning, Options, States, Tokens
 
 PARTS = {
     "pytorch_model.bin": "the adapter, from OPPOer/PEA-Diffusion",
@@ -88,20 +88,21 @@ def backbone(name: str, folder: str) -> Path:
     return root / BACKBONE
 
 
-def load(name: str, folder: str, **options: Any) -> PeaDiffusion:
+def load(name: str, folder: str, **options: Unpack[Options]) -> PeaDiffusion:
     """Load `pea-diffusion:<folder>`.
 
     Raises:
         InterpError: a part is missing or broken.
     """
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionXLPipeline
+    from transformers import XLMRobertaModel
 
     root = Path(folder)
     request = Request(name, backbone(name, folder), **options)
     placement = place(request)
     tower = _tower(root)
     text = files.load_module(
-        _xlmr(), tower, ENCODER, placement.dtype, attn_implementation="eager", add_pooling_layer=False
+        XLMRobertaModel, tower, ENCODER, placement.dtype, attn_implementation="eager", add_pooling_layer=False
     )
     adapter = _adapter(root / ADAPTER).to(placement.device, placement.dtype)
     scheduler = DPMSolverMultistepScheduler.from_config(files.load_scheduler(root / BACKBONE).config)
@@ -114,18 +115,12 @@ def load(name: str, folder: str, **options: Any) -> PeaDiffusion:
             f"{name}: the adapter gives states {adapter.fc.out_features} wide, the backbone's denoiser reads {wanted}"
         )
     encoder = XlmRoberta(ENCODER, text, files.load_tokenizer(root, TOWER), max_tokens=CONTEXT)
-    own = files.digest(tower, [ENCODER])
-    whole = [own, store.sha256_file(root / ADAPTER), files.digest(root / BACKBONE, ["unet", "vae"])]
-    known = replace(request, digests=(store.sha256_bytes("".join(whole).encode()), own))
-    model = PeaDiffusion(known, placement, pipeline, [encoder])
+    encoder_digest = files.digest(tower, [ENCODER])
+    digests = [encoder_digest, store.sha256_file(root / ADAPTER), files.digest(root / BACKBONE, ["unet", "vae"])]
+    request = replace(request, digests=(store.sha256_bytes("".join(digests).encode()), encoder_digest))
+    model = PeaDiffusion(request, placement, pipeline, [encoder])
     model.adapter = adapter
     return model
-
-
-def _xlmr() -> Any:
-    from transformers import XLMRobertaModel
-
-    return XLMRobertaModel
 
 
 def _tower(root: Path) -> Path:
@@ -142,8 +137,8 @@ def _tower(root: Path) -> Path:
         store.atomic_write_json(folder / ENCODER / "config.json", config)
         tensors.write(folder / ENCODER / "model.safetensors", state)
 
-    known = store.sha256_record([store.sha256_file(weights), store.sha256_file(root / CONFIG / "config.json")])
-    return store.cached_folder(store.cache_dir() / "converted" / f"{known[:32]}-text", fill)
+    digest = store.sha256_record([store.sha256_file(weights), store.sha256_file(root / CONFIG / "config.json")])
+    return store.cached_folder(store.cache_dir() / "converted" / f"{digest[:32]}-text", fill)
 
 
 def _adapter(path: Path) -> PeaAdapter:
@@ -154,10 +149,9 @@ def _adapter(path: Path) -> PeaAdapter:
         context, pooled = state["fc.weight"].shape
     except KeyError as error:
         raise InterpError(f"{path} holds no {error}; it is not PEA-Diffusion's adapter") from error
-    made = PeaAdapter(width, hidden, pooled, context)
-    expected, found = {k: v.shape for k, v in made.state_dict().items()}, {k: v.shape for k, v in state.items()}
-    if expected != found:
-        wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+    adapter = PeaAdapter(width, hidden, pooled, context)
+    wanted, stored = ({k: v.shape for k, v in tensors.items()} for tensors in (adapter.state_dict(), state))
+    if wrong := sorted(k for k in wanted.keys() | stored.keys() if wanted.get(k) != stored.get(k)):
         raise InterpError(f"{path} is not PEA-Diffusion's adapter: {', '.join(wrong[:3])} missing or of another shape")
-    made.load_state_dict(state)
-    return made.eval().requires_grad_(False)
+    adapter.load_state_dict(state)
+    return adapter.eval().requires_grad_(False)

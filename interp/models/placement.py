@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 
@@ -14,14 +15,14 @@ from interp.errors import InterpError
 Offload = Literal["none", "model", "sequential"]
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-OFFLOADS = ("none", "model", "sequential")
+OFFLOADS: tuple[Offload, ...] = get_args(Offload)
 
 RESERVE = 0.1
 """Share of the free memory that is left free."""
 TOGETHER = 8
 """Images whose decoding at once must fit, or the VAE decodes one after another."""
 MOST_AT_ONCE = 64
-"""Pictures drawn together at most."""
+"""Images drawn together at most."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class Placement:
     offload: Offload
     """Weights stay on the device; whole parts, or single layers, move to it while they compute."""
     vae_slicing: bool
-    """Whether the VAE decodes a batch one picture after another."""
+    """Whether the VAE decodes a batch one image after another."""
     weights_bytes: int = field(default=0, compare=False)
     """What `choose` counted; 0 if not said."""
     free_bytes: int = field(default=0, compare=False)
     """What `choose` found free on the device; 0 if not said."""
     images_at_once: int = field(default=MOST_AT_ONCE, compare=False)
-    """Pictures drawn together: what fits beside the weights, at most 64."""
+    """Images drawn together: what fits beside the weights, at most 64."""
 
     def __str__(self) -> str:
         moved = {
@@ -91,58 +92,53 @@ def choose(
         InterpError: a device that is not there, a dtype or an offload that is not known, an offload without a GPU;
             weights that do not fit.
     """
-    where, kept = resolve_device(device, free), named_dtype(dtype)
+    where, named = resolve_device(device, free), named_dtype(dtype)
     if offload is not None and offload not in OFFLOADS:
         raise InterpError(f"offload {offload!r} is not known; known are {', '.join(OFFLOADS)}")
     if where.type == "cuda":
-        named = cast(Offload | None, offload)
-        return _on_gpu(weights, where, kept or preferred, named, activation_bytes, free)
-    if offload not in (None, "none"):
+        dtypes, offloads, exact = (named or preferred,), (offload,) if offload else OFFLOADS, offload is not None
+    elif offload in (None, "none"):
+        usual = (preferred,) if where.type == "mps" else (torch.float32, torch.bfloat16)
+        dtypes, offloads, exact = (named,) if named else usual, ("none",), named is not None
+    else:
         raise InterpError(f"offload {offload!r} on {where}: there is no GPU memory to spare there; leave it out")
-    free_bytes, total = _free("cpu", free), sum(weights.values())
-    usual = (preferred,) if where.type == "mps" else (torch.float32, torch.bfloat16)
-    for option in (kept,) if kept else usual:
-        size = total * option.itemsize
-        if size <= free_bytes if kept else size + activation_bytes <= (1 - RESERVE) * free_bytes:
-            slicing = size + TOGETHER * activation_bytes > (1 - RESERVE) * free_bytes
-            together = _together(free_bytes, size, activation_bytes)
-            return Placement(str(where), option, "none", slicing, size, free_bytes, together)
-    raise _too_large(where, total * (kept or usual[-1]).itemsize, kept or usual[-1], activation_bytes, {"": free_bytes})
+    for precision, option in product(dtypes, offloads):
+        placement = _fitted(weights, where, precision, cast(Offload, option), exact, activation_bytes, free)
+        if placement is not None:
+            return placement
+    raise _too_large(where, sum(weights.values()) * dtypes[-1].itemsize, dtypes[-1], activation_bytes, free)
 
 
-def _on_gpu(
+def _fitted(
     weights: Mapping[str, int],
     where: torch.device,
     dtype: torch.dtype,
-    named: Offload | None,
+    offload: Offload,
+    exact: bool,
     activations: int,
     free: Mapping[str, int] | None,
-) -> Placement:
-    gpu, main = _free(str(where), free), _free("cpu", free)
-    total = sum(weights.values()) * dtype.itemsize
-    largest = max(weights.values(), default=0) * dtype.itemsize
-    held: dict[Offload, int] = {"none": total, "model": largest, "sequential": 0}
-    for option in (named,) if named else held:
-        if option != "none" and total > (1 - RESERVE) * main:
-            continue
-        if held[option] <= gpu if named else held[option] + activations <= (1 - RESERVE) * gpu:
-            tight = total + TOGETHER * activations > (1 - RESERVE) * gpu
-            together = _together(gpu, held[option], activations)
-            return Placement(str(where), dtype, option, tight, total, gpu, together)
-    raise _too_large(where, total, dtype, activations, {f" on {where}": gpu, " in main memory": main})
-
-
-def _together(free: int, held: int, activations: int) -> int:
-    """How many pictures fit beside the weights that a device holds."""
-    if activations == 0:
-        return MOST_AT_ONCE
-    return min(max(int(((1 - RESERVE) * free - held) // activations), 1), MOST_AT_ONCE)
+) -> Placement | None:
+    """One placement, or None if it does not fit; `exact`: the weights alone have to."""
+    room = _free(str(where), free)
+    sizes = [count * dtype.itemsize for count in weights.values()]
+    held = {"none": sum(sizes), "model": max(sizes, default=0), "sequential": 0}[offload]
+    if offload != "none" and sum(sizes) > (1 - RESERVE) * _free("cpu", free):
+        return None
+    if held > room if exact else held + activations > (1 - RESERVE) * room:
+        return None
+    at_once = MOST_AT_ONCE
+    if activations:
+        at_once = min(max(int(((1 - RESERVE) * room - held) // activations), 1), MOST_AT_ONCE)
+    slicing = sum(sizes) + TOGETHER * activations > (1 - RESERVE) * room
+    return Placement(str(where), dtype, offload, slicing, sum(sizes), room, at_once)
 
 
 def _too_large(
-    where: torch.device, size: int, dtype: torch.dtype, activations: int, free: Mapping[str, int]
+    where: torch.device, size: int, dtype: torch.dtype, activations: int, free: Mapping[str, int] | None
 ) -> InterpError:
-    there = " and ".join(f"{sized(count)}{place}" for place, count in free.items())
+    there = f"{sized(_free('cpu', free))}"
+    if where.type == "cuda":
+        there = f"{sized(_free(str(where), free))} on {where} and {there} in main memory"
     return InterpError(
         f"{where} in {_name(dtype)}: {sized(size)} of weights and about {sized(activations)} beside them are needed, "
         f"{there} free; free memory, make smaller images, or name another device, dtype or offload"
@@ -166,7 +162,7 @@ def resolve_device(named: str | torch.device | None, free: Mapping[str, int] | N
     """The device that is meant, with its index where it is a GPU, so that it has one name.
 
     Args:
-        named: as of `choose`, or that device; None for the GPU if there is one, else the CPU.
+        named: as `device` of `choose`; None for the GPU if there is one, else the CPU.
         free: as of `choose`.
 
     Raises:
@@ -194,15 +190,14 @@ def _current(free: Mapping[str, int] | None) -> int:
 
 
 def _free(device: str, free: Mapping[str, int] | None) -> int:
-    """Bytes free on a device: what was given, else what the driver or the kernel says."""
-    kind = device.partition(":")[0]
+    """Bytes free on a device, for mps in main memory: what `free` says, else the driver or the kernel."""
+    kind = "cuda" if device.startswith("cuda") else "cpu"
     if free is not None and kind in free:
         return free[kind]
     if kind == "cuda":
-        place = torch.device(device)
         # what torch holds of freed tensors is free, too
-        spare = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
-        return torch.cuda.mem_get_info(place)[0] + spare
+        spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + spare
     return _main_memory()
 
 
@@ -215,12 +210,7 @@ def _main_memory(path: Path = Path("/proc/meminfo")) -> int:
 
 
 def apply(pipeline: Any, placement: Placement) -> None:
-    """Put a pipeline that was loaded in the placement's dtype where it goes.
-
-    Args:
-        pipeline: of diffusers, on the CPU.
-        placement: as chosen.
-    """
+    """Put a diffusers pipeline, on the CPU and loaded in the placement's dtype, where it goes."""
     if placement.offload == "model":
         pipeline.enable_model_cpu_offload(device=placement.device)
         pipeline.maybe_free_model_hooks = partial(_rest, pipeline)
@@ -233,9 +223,9 @@ def apply(pipeline: Any, placement: Placement) -> None:
 
 
 def _rest(pipeline: Any) -> None:
-    """Every part back to main memory after a picture; diffusers would also hook them anew.
+    """Every part back to main memory after an image; diffusers would also hook them anew.
 
-    A text encoder that is hooked anew no longer gives its output to a trace: edits would work until the first picture.
+    A text encoder that is hooked anew no longer gives its output to a trace: edits would work until the first image.
     """
     for hook in pipeline._all_hooks:
         hook.offload()

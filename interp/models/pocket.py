@@ -1,11 +1,15 @@
-"""The model that ships: real classes at pocket size, unpacked once into the cache, where it is a diffusers folder."""
+"""The model that ships: real classes at pocket size, unpacked once into the cache, where it is a diffusers folder.
+
+First the model and its folder; below, its text encoder: an XLM-R in 4-bit blocks, its alignment in low-rank factors,
+and the pieces of its tokenizer. Not for training it: that is `tools/pocket`.
+"""
 
 import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -13,19 +17,51 @@ from torch import Tensor
 
 from interp import store
 from interp.benchmarks.pocket import ASSETS
-from interp.models import alt_diffusion, pocket
+from interp.models import alt_diffusion
 from interp.models.diffusers_adapter import Request
+from interp.models.records import Options
+from interp.tensors import read_shipped
 
 MODEL = ASSETS / "model"
 _PARTS = ("text_encoder", "model")
+SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
+_LAYER = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
+_EMBEDDINGS = {
+    "word": "word_embeddings.weight",
+    "pos": "position_embeddings.weight",
+    "type": "token_type_embeddings.weight",
+    "ln.w": "LayerNorm.weight",
+    "ln.b": "LayerNorm.bias",
+}
+PADDING_INDEX = 1
+
+
+def load(name: str = "pocket", **options: Unpack[Options]) -> alt_diffusion.AltDiffusion:
+    """Load the pocket model; its denoiser has too few tokens for a fused attention kernel to pay."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    sampler = {k: settings()[k] for k in ("steps", "guidance")}
+    digests = (digest(), digest(_PARTS[:1]))
+    request = Request(name, unpack(), recipe=recipe(), sampler=sampler, digests=digests, **options)
+    model = alt_diffusion.load(request)
+    model.pipeline.unet.set_attn_processor(AttnProcessor())
+    return model
 
 
 def digest(parts: Sequence[str] = _PARTS) -> str:
     """SHA-256 over the names and bytes of the shipped weights and configurations."""
     sha = hashlib.sha256()
-    for path in sorted(
-        p for part in parts for p in (ASSETS / part).rglob("*") if p.suffix in (".safetensors", ".json")
-    ):
+    paths = [path for part in parts for path in (ASSETS / part).rglob("*")]
+    for path in sorted(path for path in paths if path.suffix in (".safetensors", ".json")):
         if path.name != "recipe.json":
             sha.update(path.relative_to(ASSETS).as_posix().encode() + store.sha256_file(path).encode())
     return sha.hexdigest()
@@ -52,11 +88,11 @@ def _write(folder: Path) -> None:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    text = pocket.build(ASSETS / "text_encoder", settings()["project_dim"])
+    text = build(ASSETS / "text_encoder", settings()["project_dim"])
     text.save_pretrained(folder / "text_encoder")
-    pieces = pocket.read_pieces((ASSETS / "text_encoder" / "pieces.json").read_text())
+    pieces = read_pieces((ASSETS / "text_encoder" / "pieces.json").read_text())
     PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(pocket.tokenizer_json(pieces)),
+        tokenizer_object=Tokenizer.from_str(tokenizer_json(pieces)),
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",
@@ -79,53 +115,55 @@ def _write(folder: Path) -> None:
     (folder / "model_index.json").write_text(json.dumps(index, indent=2))
 
 
-def load(name: str = "pocket", **options: Any) -> alt_diffusion.AltDiffusion:
-    """Load the pocket model; its denoiser has too few tokens for a fused attention kernel to pay."""
-    from diffusers.models.attention_processor import AttnProcessor
-
-    sampler = {k: settings()[k] for k in ("steps", "guidance")}
-    digests = (digest(), digest(_PARTS[:1]))
-    request = Request(name, unpack(), recipe=recipe(), sampler=sampler, digests=digests, **options)
-    model = alt_diffusion.load(request)
-    model.pipeline.unet.set_attn_processor(AttnProcessor())
-    return model
+# -------------------------------------------------------------------------------------------------- the text encoder
 
 
-SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
-BLOCK = 32
-_LAYER = {
-    "q": "attention.self.query",
-    "k": "attention.self.key",
-    "v": "attention.self.value",
-    "ao": "attention.output.dense",
-    "aln": "attention.output.LayerNorm",
-    "fi": "intermediate.dense",
-    "fo": "output.dense",
-    "oln": "output.LayerNorm",
-}
-_EMBEDDINGS = {
-    "word": "word_embeddings.weight",
-    "pos": "position_embeddings.weight",
-    "type": "token_type_embeddings.weight",
-    "ln.w": "LayerNorm.weight",
-    "ln.b": "LayerNorm.bias",
-}
-PADDING_INDEX = 1
+def build(folder: Path, project_dim: int, aligned: bool = True) -> Any:
+    """`RobertaSeriesModelWithTransformation` with the weights of a folder.
 
-
-def tokenizer_json(pieces: Sequence[tuple[str, float]]) -> str:
-    """The XLM-R unigram tokenizer over `pieces`, as the JSON of the `tokenizers` library."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-
-    tokenizer = Tokenizer(models.Unigram(list(pieces), unk_id=3))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    Args:
+        folder: holds blocks.safetensors and, if `aligned`, alignment.safetensors: for a linear layer NAME the factors
+            NAME.a [rank, in] and NAME.b [out, rank] of W + b·a, and other tensors as they are.
+        project_dim: width of the projected states.
+        aligned: whether to add the alignment.
+    """
+    from diffusers.pipelines.deprecated.alt_diffusion.modeling_roberta_series import (
+        RobertaSeriesConfig,
+        RobertaSeriesModelWithTransformation,
     )
-    tokenizer.add_special_tokens(list(SPECIALS))
-    return tokenizer.to_str()
+    from safetensors.numpy import load_file
+
+    tensors = load_file(folder / "blocks.safetensors")
+    state = {f"roberta.{k}": v for k, v in encoder_state(tensors).items()}
+    width = tensors["emb.ln.w"].shape[0]
+    config = RobertaSeriesConfig(
+        vocab_size=state["roberta.embeddings.word_embeddings.weight"].shape[0],
+        hidden_size=width,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=4 * width,
+        max_position_embeddings=state["roberta.embeddings.position_embeddings.weight"].shape[0],
+        type_vocab_size=1,
+        layer_norm_eps=1e-12,
+        project_dim=project_dim,
+        has_pre_transformation=True,
+    )
+    model = RobertaSeriesModelWithTransformation(config).eval()
+    if aligned:
+        alignment = read_shipped(folder / "alignment.safetensors")
+        for name in [key.removesuffix(".a") for key in alignment if key.endswith(".a")]:
+            state[f"{name}.weight"] = state[f"{name}.weight"] + alignment.pop(f"{name}.b") @ alignment.pop(f"{name}.a")
+        state |= alignment
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    stray = [k for k in missing if not k.startswith(("transformation", "pre_LN", "roberta.pooler"))]
+    if stray or unexpected:
+        raise ValueError(f"{folder}: missing {stray}, unexpected {unexpected}")
+    if aligned:
+        # what nothing reads would be random, and the unpacked files another every time
+        named = dict(model.named_parameters())
+        for name in missing:
+            named[name].data.zero_()
+    return model
 
 
 def dequantise(blocks: np.ndarray) -> Tensor:
@@ -153,7 +191,7 @@ def encoder_state(tensors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
             if rest == "pos":
                 part = torch.cat([torch.zeros(PADDING_INDEX + 1, part.shape[1]), part])
             if rest == "type":
-                part = part.reshape(-1, state_width(tensors))[:1]
+                part = part.reshape(-1, tensors["emb.ln.w"].shape[0])[:1]
         else:
             module, kind = rest.rsplit(".", 1)
             key = f"encoder.layer.{head[1:]}.{_LAYER[module]}.{'weight' if kind == 'w' else 'bias'}"
@@ -161,60 +199,21 @@ def encoder_state(tensors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     return state
 
 
-def state_width(tensors: Mapping[str, np.ndarray]) -> int:
-    """Width of the hidden states."""
-    return int(tensors["emb.ln.w"].shape[0])
-
-
 def read_pieces(text: str) -> list[tuple[str, float]]:
     """Pieces and their scores from pieces.json."""
     return [(piece, float(score)) for piece, score in json.loads(text)]
 
 
-def build(folder: Path, project_dim: int, aligned: bool = True) -> Any:
-    """`RobertaSeriesModelWithTransformation` with the weights of a folder.
+def tokenizer_json(pieces: Sequence[tuple[str, float]]) -> str:
+    """The XLM-R unigram tokenizer over `pieces`, as the JSON of the `tokenizers` library."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    Args:
-        folder: holds blocks.safetensors and, if `aligned`, alignment.safetensors: for a linear layer NAME the factors
-            NAME.a [rank, in] and NAME.b [out, rank] of W + b·a, and other tensors as they are.
-        project_dim: width of the projected states.
-        aligned: whether to add the alignment.
-    """
-    from diffusers.pipelines.deprecated.alt_diffusion.modeling_roberta_series import (
-        RobertaSeriesConfig,
-        RobertaSeriesModelWithTransformation,
+    tokenizer = Tokenizer(models.Unigram(list(pieces), unk_id=3))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    from safetensors.numpy import load_file
-
-    tensors = load_file(folder / "blocks.safetensors")
-    state = {f"roberta.{k}": v for k, v in encoder_state(tensors).items()}
-    width = state_width(tensors)
-    config = RobertaSeriesConfig(
-        vocab_size=state["roberta.embeddings.word_embeddings.weight"].shape[0],
-        hidden_size=width,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=4 * width,
-        max_position_embeddings=state["roberta.embeddings.position_embeddings.weight"].shape[0],
-        type_vocab_size=1,
-        layer_norm_eps=1e-12,
-        project_dim=project_dim,
-        has_pre_transformation=True,
-    )
-    model = RobertaSeriesModelWithTransformation(config).eval()
-    if aligned:
-        extra = load_file(folder / "alignment.safetensors")
-        for name in {k.removesuffix(".a") for k in extra if k.endswith(".a")}:
-            update = torch.from_numpy(extra.pop(name + ".b")).float() @ torch.from_numpy(extra.pop(name + ".a")).float()
-            state[name + ".weight"] = state[name + ".weight"] + update
-        state |= {k: torch.from_numpy(v).float() for k, v in extra.items()}
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    stray = [k for k in missing if not k.startswith(("transformation", "pre_LN", "roberta.pooler"))]
-    if stray or unexpected:
-        raise ValueError(f"{folder}: missing {stray}, unexpected {unexpected}")
-    if aligned:
-        # what nothing reads would be random, and the unpacked files another every time
-        named = dict(model.named_parameters())
-        for name in missing:
-            named[name].data.zero_()
-    return model
+    tokenizer.add_special_tokens(list(SPECIALS))
+    return tokenizer.to_str()

@@ -2,17 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.types import Span
+from interp.types import RECORD, Span
 
-if TYPE_CHECKING:
-    pass
+
+class Options(TypedDict, total=False):
+    """How a model is loaded; what is left out, or None, is what suits the model and the machine."""
+
+    device: str | None
+    dtype: str | torch.dtype | None
+    offload: str | None
+    size: int | None
+    """Side of the images in pixels."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class States:
 class Conditioning:
     """What the denoiser receives: the prompt branch, and the negative branch, which is one for all and never edited."""
 
+    __pydantic_config__ = RECORD
+
     embeds: Float[Tensor, "prompt token d_cond"]
     mask: Int[Tensor, "prompt token"]
     """1 where a token is real."""
@@ -93,10 +102,10 @@ class Conditioning:
         return self.embeds, self.mask, self.negative, self.pooled, self.negative_pooled
 
     def arrays(self) -> dict[str, np.ndarray | bytes]:
-        """What decides the pictures, for a digest."""
+        """What decides the images, for a digest."""
         names = ("embeds", "mask", "negative", "pooled", "negative_pooled")
-        given = zip(names, self._tensors(), strict=True)
-        return {name: x.detach().cpu().float().numpy() for name, x in given if x is not None}
+        named = zip(names, self._tensors(), strict=True)
+        return {name: x.detach().cpu().float().numpy() for name, x in named if x is not None}
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,7 @@ class Verbatim:
         return Verbatim(tuple(self.prompts[i] for i in at))
 
     def arrays(self) -> dict[str, np.ndarray | bytes]:
-        """What decides the pictures, for a digest."""
+        """What decides the images, for a digest."""
         return {"prompts": "\0".join(self.prompts).encode()}
 
 

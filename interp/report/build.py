@@ -1,19 +1,20 @@
 """`interp report`: a whole study as one results file and one page."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from interp import store
 from interp.benchmarks.splits import TEST
-from interp.experiments import latent_images
+from interp.experiments import images, parts, run, summary
+from interp.experiments.latent_images import latent_shots
 from interp.experiments.study import Study
 from interp.experiments.variants import variants
-from interp.latents import profiles as dashboards
-from interp.latents import sae
-from interp.report import findings, targets
-from interp.report import results as parts
+from interp.latents.profiles import profile
 from interp.report.pages.latents import write_pages
 from interp.report.pages.study import write_report
+from interp.report.results import Enhancer, Results
+from interp.report.targets import targets
 
 
 def report(study: Study, out: Path, command: str, neuron_pages: bool = True) -> Path:
@@ -23,7 +24,7 @@ def report(study: Study, out: Path, command: str, neuron_pages: bool = True) -> 
         study: model, benchmark, judge and sizes.
         out: folder of the report.
         command: what was typed, for the manifest.
-        neuron_pages: also a page for every latent of every set, below `neurons`.
+        neuron_pages: also a page for every neuron of every culture, below `neurons`.
 
     Returns:
         The page.
@@ -31,78 +32,71 @@ def report(study: Study, out: Path, command: str, neuron_pages: bool = True) -> 
     Raises:
         InterpError: as a part of the study raises; the folder holds something else, or another run writes there.
     """
-    manifest = begun(study, command)
+    config = {"sizes": asdict(study.sizes), "recipe": dict(study.model.recipe)}
+    manifest = begun(study, command, "report", config, dict(study.model.certificate))
     with store.run_folder(out, manifest):
         results = results_of(study, manifest)
         if neuron_pages:
             write_neuron_pages(study, out / "neurons")
-        return write_report(results, study.album.grids(), study.layers, study.neurons, out, neuron_pages)
+        return write_report(results, images.grids(study), out, neuron_pages)
 
 
 def write_neuron_pages(study: Study, out: Path) -> Path:
-    """A page for every latent of every culture's set: what it fires on, and pictures with it off and up.
+    """A page for every neuron of every culture: what it fires on, and images with it off and up.
 
     Returns:
         Their index.
     """
-    model, bench, found = study.model, study.bench, study.neurons
-    profiles = dashboards.profile(model, study.dictionary, bench, found, progress=study.progress)
-    given = {"seed": study.seed, "steps": study.sizes.steps, "progress": study.progress}
-    return write_pages(profiles, latent_images.pictures(model, bench, found, **given), found, out)
+    model, bench, neurons = study.model, study.bench, study.ask(parts.neurons)
+    profiles = profile(model, study.ask(parts.used_sae), bench, neurons, progress=study.progress)
+    shots = latent_shots(model, bench, neurons, seed=study.seed, steps=study.sizes.steps, progress=study.progress)
+    return write_pages(profiles, shots, neurons, out)
 
 
-def begun(study: Study, command: str) -> store.Manifest:
-    """The manifest of a run that begins now."""
+def begun(
+    study: Study, command: str, stage: str, config: dict[str, Any], certificate: dict[str, Any] | None = None
+) -> store.Manifest:
+    """The manifest of a run of a study that begins now."""
     return store.new_manifest(
         command,
-        stage="report",
-        config={"sizes": asdict(study.sizes), "recipe": dict(study.model.recipe)},
+        stage=stage,
+        config=config,
         seeds={"images": study.seed},
         model_digest=study.model.model_digest,
         encoder_digest=study.model.encoder_digest,
         benchmark_digest=study.bench.digest,
         device=str(study.model.device),
-        certificate=dict(study.model.certificate),
+        certificate=certificate,
     )
 
 
-def results_of(study: Study, manifest: store.Manifest) -> parts.Results:
+def results_of(study: Study, manifest: store.Manifest) -> Results:
     """Everything that a study measures."""
-    ablated, woken, wake = study.ablated, study.woken, study.wake_recipe
-    judged = findings.judge(study.judge)
-    steered, mean = study.steered
-    cultures = study.neurons.cultures
-    confusion = judged.confusion if judged is not None else None
-    permuted = {e.name: e.settings["paired_permutation_p"] for e in (ablated, woken)}
-    results = parts.Results(
+    steered, mean = study.ask(parts.steered)
+    enhancers = study.ask(parts.enhancers)
+    enhancer = enhancers[parts.ENHANCED].enhancer if enhancers else None
+    digest = study.ask(parts.used_sae).ref.digest
+    results = Results(
         model=study.model.name,
-        manifest=_finished(manifest, study.dictionary),
-        sizes=parts.Sizes(samples=len(ablated.sample_ids), of=len(study.bench.samples(TEST)), split=TEST),
-        layers=parts.Layers.of(study.layers),
-        sae=findings.dictionary(study.dictionary),
-        neurons=parts.indices(study.neurons),
-        neuron_curves=parts.curves(study.neurons),
-        neuron_overlap=parts.overlap(study.neurons),
-        gap=findings.gap(ablated, woken),
-        ablate=parts.Ablate.of(
-            ablated, ablated.settings["random_sets"], parts.Matrix.of(study.off_target, cultures, cultures)
-        ),
-        wake=parts.Wake.of(woken, wake["intervention"], float(wake["strength"]), woken.settings["random_sets"]),
-        enhance=findings.enhanced(study.enhanced, study.enhancers),
-        variants=variants(study),
-        sweep=findings.sweep(study.swept, float(wake["strength"])),
-        steer={c: parts.Estimate.of(i) for c, i in steered.items()},
-        steer_mean=parts.Estimate.of(mean),
-        held_out=findings.held_out(study.held_out),
-        noun_fidelity=findings.fidelity(ablated, woken, study.enhanced),
-        measures=findings.measures(ablated, woken, study.enhanced, study.diversity, confusion),
-        judge=judged,
-        settings={"permutation_p": {"ablate": permuted["masked"], "wake": permuted["woken"]}},
+        manifest=manifest.model_copy(update={"sae_digest": digest}).finished(),
+        split=TEST,
+        split_size=len(study.bench.samples(TEST)),
+        layers=study.ask(parts.layers),
+        sae=study.ask(parts.sae_figures),
+        neurons=study.ask(parts.neurons),
+        ablate=study.ask(parts.ablated),
+        wake=study.ask(parts.woken),
+        recipe=run.wake_recipe(study.model),
+        off_target=study.ask(parts.off_target),
+        variants=study.ask(variants),
+        sweep=study.ask(parts.swept),
+        steer=steered,
+        steer_mean=mean,
+        noun_fidelity=study.ask(summary.noun_fidelity),
+        measures=study.ask(summary.measures),
+        enhance=study.ask(parts.enhanced),
+        enhancer=Enhancer(enhancer.site, enhancer.width) if enhancer is not None else None,
+        held_out=study.ask(parts.held_out),
+        judge=study.ask(summary.judge_errors),
     )
-    update = {"targets": targets.targets(results), "manifest": _finished(manifest, study.dictionary)}
-    return results.model_copy(update=update)
-
-
-def _finished(manifest: store.Manifest, dictionary: sae.LoadedSae) -> store.Manifest:
-    """The manifest with the SAE's digest and the time until now."""
-    return manifest.model_copy(update={"sae_digest": dictionary.ref.digest}).finished()
+    return replace(results, targets=targets(results), manifest=results.manifest.finished())

@@ -1,4 +1,4 @@
-"""Pictures inside a page: their bytes as data addresses, so that nothing is loaded."""
+"""Images inside a page: their bytes as data addresses, so that nothing is loaded."""
 
 import base64
 from io import BytesIO
@@ -9,15 +9,8 @@ from interp.grids import Picture
 
 COLOURS = 256
 """Of a plot inside a page: flat shades and the edges of letters; a third of the bytes of all colours."""
-
-
 QUALITY = 95
-"""Of a picture inside a page: at 64 pixels a side no difference is seen, and it takes a third of the bytes."""
-
-
-def inline(image: bytes, kind: str = "png") -> str:
-    """A data address of the bytes of a picture."""
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+"""Of an image inside a page: at 64 pixels a side no difference is seen, and it takes a third of the bytes."""
 
 
 def in_palette(png: bytes) -> bytes:
@@ -30,14 +23,18 @@ def in_palette(png: bytes) -> bytes:
 
 
 def inline_plot(png: bytes) -> str:
-    """A data address of a plot."""
-    return inline(in_palette(png))
+    """The data address of a plot."""
+    return _address(in_palette(png), "png")
 
 
 def inline_picture(picture: Picture, most: int = 256, quality: int = QUALITY) -> str:
-    """A data address of a picture, at its own size or shrunk to at most so many pixels a side."""
+    """The data address of an image, at its own size or shrunk to at most so many pixels a side."""
     buffer, image = BytesIO(), Image.fromarray(picture)
     if max(image.size) > most:
         image.thumbnail((most, most), Image.Resampling.LANCZOS)
     image.save(buffer, format="WEBP", quality=quality, method=6)
-    return inline(buffer.getvalue(), "webp")
+    return _address(buffer.getvalue(), "webp")
+
+
+def _address(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-from interp.report.results import Ablate, Contrast, Estimate, Layers, Matrix, Results, Wake
+from interp.report.figures.layer_scores import ALPHA
+from interp.report.results import Results
 from interp.report.text import ARMS, counted, interval, listed, number, percent, points, probability
+from interp.types import Effect, Interval, LayerScores, Matrix
 
-ALPHA = 0.05
 
-
-def _moved(value: Contrast) -> str:
+def _moved(value: Interval) -> str:
     """`lowers`, `raises` or `does not measurably change`, by the interval and not by the estimate alone."""
     if value.ci[1] < 0:
         return "lowers"
@@ -19,10 +19,10 @@ def _moved(value: Contrast) -> str:
 
 def sizes(results: Results) -> str:
     """How much of the split the numbers rest on."""
-    found = results.sizes
-    whole = found.samples >= found.of
-    share = "the whole" if whole else f"a sample of {found.samples:,} of the {found.of:,} samples of the"
-    return f"{share} {found.split} split" + (f" ({found.of:,} samples)" if whole else "")
+    samples, of = len(results.ablate.sample_ids), results.split_size
+    if samples >= of:
+        return f"the whole {results.split} split ({of:,} samples)"
+    return f"a sample of {samples:,} of the {of:,} samples of the {results.split} split"
 
 
 def targets(results: Results) -> str:
@@ -36,8 +36,8 @@ def targets(results: Results) -> str:
 
 def gap(results: Results) -> str:
     """Figure 4 in a sentence."""
-    with_modifier, noun_only = results.gap.with_modifier, results.gap.noun_only
-    apart = with_modifier.ci[0] > noun_only.ci[1]
+    with_modifier, noun_only = results.gap["with_modifier"], results.gap["noun_only"]
+    apart = with_modifier.low > noun_only.high
     end = "The intervals do not touch" if apart else "The intervals overlap: no gap is shown"
     return (
         f"Told the culture, the model draws it in {percent(with_modifier)} of pictures; from the noun alone in "
@@ -47,20 +47,20 @@ def gap(results: Results) -> str:
 
 def layers(results: Results) -> str:
     """Figure 6 in sentences: the peak, the neighbour test, the causal scan, and whether they agree."""
-    found = results.layers
-    low, high = found.ci[found.peak]
+    scores = results.layers
+    low, high = scores.ci[scores.peak]
     peak = (
-        f"ΔCA is largest at layer {found.peak} ({number(found.scores[found.peak], 4)} "
-        f"[{number(low, 4)}, {number(high, 4)}]; {found.n_pairs:,} prompt pairs). "
+        f"ΔCA is largest at layer {scores.peak} ({number(scores.delta_ca[scores.peak], 4)} "
+        f"[{number(low, 4)}, {number(high, 4)}]; {scores.n_pairs:,} prompt pairs). "
     )
-    return peak + _neighbours(found) + _variant_peaks(found) + _causal(found, results.sae.layer)
+    return peak + _neighbours(scores) + _variant_peaks(scores) + _causal(scores, results.sae.site.layer)
 
 
-def _neighbours(found: Layers) -> str:
-    if not found.neighbour_p:
+def _neighbours(scores: LayerScores) -> str:
+    if not len(scores.neighbour_p):
         return ""
-    passed = [i for i, p in enumerate(found.neighbour_p) if p <= ALPHA]
-    edge = math.isnan(found.neighbour_p[found.peak])
+    passed = np.flatnonzero(scores.neighbour_p <= ALPHA).tolist()
+    edge = math.isnan(scores.neighbour_p[scores.peak])
     untested = " The peak is at an end, which has no two neighbours and is not tested." if edge else ""
     if not passed:
         return f"No layer exceeds the mean of its neighbours after correction.{untested} "
@@ -69,18 +69,18 @@ def _neighbours(found: Layers) -> str:
     return f"After correction {names} {verb} neighbours.{untested} "
 
 
-def _variant_peaks(found: Layers) -> str:
-    peaks = [f"layer {int(np.nanargmax(curve))} ({name})" for name, curve in found.variants.items()]
+def _variant_peaks(scores: LayerScores) -> str:
+    peaks = [f"layer {int(np.nanargmax(curve))} ({name})" for name, curve in scores.variants.items()]
     return f"With other baselines the peak is at {listed(peaks)}. " if peaks else ""
 
 
-def _causal(found: Layers, used: int) -> str:
-    if not found.causal:
+def _causal(scores: LayerScores, used: int) -> str:
+    if not scores.causal:
         return ""
-    best = {arm: int(np.nanargmax(curve)) for arm, curve in found.causal.items()}
-    strongest = max(best, key=lambda arm: found.causal[arm][best[arm]])
-    where = [f"layer {layer} ({arm}, {number(found.causal[arm][layer], 2)})" for arm, layer in best.items()]
-    verdict = "agree" if best[strongest] == found.peak else "do not agree"
+    best = {arm: int(np.nanargmax(curve)) for arm, curve in scores.causal.items()}
+    strongest = max(best, key=lambda arm: scores.causal[arm][best[arm]])
+    where = [f"layer {layer} ({arm}, {number(scores.causal[arm][layer], 2)})" for arm, layer in best.items()]
+    verdict = "agree" if best[strongest] == scores.peak else "do not agree"
     return (
         f"An interchange at one layer removes the largest share of the culture shift at {listed(where)}. "
         f"On the layer, attention contrast and causal effect {verdict}; the recipe uses layer {used}."
@@ -89,21 +89,22 @@ def _causal(found: Layers, used: int) -> str:
 
 def neurons(results: Results) -> str:
     """Figure 7 in a sentence."""
-    sizes = [len(found) for found in results.neurons.values()]
-    used = len({latent for found in results.neurons.values() for latent in found})
-    empty = [culture for culture, found in results.neurons.items() if not found]
+    latents = {culture: members.indices for culture, members in results.neurons.sets.items()}
+    sizes = [len(indices) for indices in latents.values()]
+    different = len({index for indices in latents.values() for index in indices})
+    empty = [culture for culture, indices in latents.items() if not indices]
     none = f" No latent was left for {listed(empty)}." if empty else ""
     least, most = min(sizes, default=0), max(sizes, default=0)
     each = str(least) if least == most else f"{least} to {most}"
     return (
-        f"{counted(sum(sizes), 'latent')} in {counted(len(sizes), 'set')}, {each} a culture, {used:,} of "
-        f"{results.sae.d_sae:,} latents in all.{none}"
+        f"{counted(sum(sizes), 'neuron')} of {counted(len(sizes), 'culture')}, {each} per culture: {different:,} of "
+        f"{results.sae.d_sae:,} latents.{none}"
     )
 
 
 def overlap(value: Matrix) -> str:
-    """How far two cultures' sets are the same."""
-    values = np.array(value.values, dtype=float)
+    """How far two cultures' neurons are the same."""
+    values = value.values.copy()
     np.fill_diagonal(values, np.nan)
     pairs = values[np.triu_indices(len(values), 1)]
     pairs = pairs[~np.isnan(pairs)]
@@ -113,100 +114,103 @@ def overlap(value: Matrix) -> str:
     row, column = np.unravel_index(int(np.nanargmax(values)), values.shape)
     return (
         f"{shared} of {counted(len(pairs), 'pair')} of cultures share a latent; the most alike are {value.rows[row]} "
-        f"and {value.columns[column]} ({number(values[row, column], 2)}; 0 means none shared, 1 the same set)."
+        f"and {value.columns[column]} ({number(values[row, column], 2)}; 0 means none shared, 1 the same neurons)."
     )
 
 
 def sae(results: Results) -> str:
-    """The dictionary in a sentence."""
-    found = results.sae
+    """The SAE in a sentence."""
+    figures = results.sae
     return (
-        f"A Top-K dictionary of {found.d_sae:,} latents (k = {found.k}) on {found.site} of layer {found.layer}, "
-        f"{found.d_in} wide, explains {number(100 * found.explained_variance)} % of the variance with "
-        f"{number(found.l0)} latents a token; {number(100 * found.dead_fraction)} % of its latents never fire."
+        f"A Top-K SAE of {figures.d_sae:,} latents (k = {figures.k}) on {figures.site.kind} of layer "
+        f"{figures.site.layer}, {figures.d_in} wide, explains {number(100 * figures.explained_variance)} % of the "
+        f"variance with {number(figures.l0)} latents a token; {number(100 * figures.dead_fraction)} % of its latents "
+        "never fire."
     )
 
 
 def ablate(results: Results) -> str:
     """Tables 1 and 5 in a sentence."""
-    found = results.ablate
+    accuracy, moved = results.ablate.accuracy, results.ablate.difference["masked"]
     return (
-        f"Masking each culture's own latents {_moved(found.difference)} CultureVQA: {percent(found.baseline)} before, "
-        f"{percent(found.masked)} after ({points(found.difference)}). {_random(found)}"
+        f"Masking each culture's own latents {_moved(moved)} CultureVQA: {percent(accuracy['baseline'])} before, "
+        f"{percent(accuracy['masked'])} after ({points(moved)}). {_random(results.ablate)}"
     )
 
 
 def wake(results: Results) -> str:
     """Tables 2 and 3 in a sentence."""
-    found = results.wake
+    accuracy, moved, recipe = results.wake.accuracy, results.wake.difference["woken"], results.recipe
     return (
-        f"Driving each language's own set ({found.intervention}, strength {found.strength:g}) "
-        f"{_moved(found.difference)} CultureVQA of noun-only prompts: {percent(found.baseline)} before, "
-        f"{percent(found.woken)} after ({points(found.difference)}). {_random(found)}"
+        f"Driving each language's own neurons ({recipe['intervention']}, strength {recipe['strength']:g}) "
+        f"{_moved(moved)} CultureVQA of noun-only prompts: {percent(accuracy['baseline'])} before, "
+        f"{percent(accuracy['woken'])} after ({points(moved)}). {_random(results.wake)}"
     )
 
 
 def enhance(results: Results) -> str:
     """The fine-tuned half of Table 3 in sentences."""
-    found = results.enhance
-    if found is None:
+    effect, enhancer = results.enhance, results.enhancer
+    if effect is None or enhancer is None:
         return "No enhancer was trained for this model."
-    moved = {arm: f"{arm} {points(value)}" for arm, value in found.difference.items() if arm != "enhanced"}
+    accuracy, change = effect.accuracy, effect.difference["enhanced"]
+    moved = {arm: f"{arm} {points(value)}" for arm, value in effect.difference.items() if arm != "enhanced"}
     controls = f" Controls against the baseline: {listed(list(moved.values()))}." if moved else ""
     return (
-        f"A residual module of width {found.width} on {found.site} of layer {found.layer}, trained on the noun-only "
-        f"prompts and pictures of the train split, {_moved(found.difference['enhanced'])} CultureVQA: "
-        f"{percent(found.arms['baseline'])} before, {percent(found.arms['enhanced'])} after "
-        f"({points(found.difference['enhanced'])}); driving the set reaches {percent(results.wake.woken)}. The noun is "
-        f"recognised in {percent(found.noun_fidelity['enhanced'])}.{controls}"
+        f"A residual module of width {enhancer.width} on {enhancer.site.kind} of layer {enhancer.site.layer}, trained "
+        f"on the noun-only prompts and pictures of the train split, {_moved(change)} CultureVQA: "
+        f"{percent(accuracy['baseline'])} before, {percent(accuracy['enhanced'])} after ({points(change)}); driving "
+        f"the neurons reaches {percent(results.wake.accuracy['woken'])}. "
+        f"The noun is recognised in {percent(effect.noun_fidelity['enhanced'])}.{controls}"
     )
 
 
-def _random(found: Ablate | Wake) -> str:
+def _random(effect: Effect) -> str:
     """What the matched random sets do, and the test against them."""
-    moved, sets = found.random_difference, found.random_sets
-    control = f"{sets} matched random sets" if sets else "Matched random sets"
+    moved = effect.difference["random"]
     verb = {"lowers": "lower it", "raises": "raise it"}.get(_moved(moved), "do not measurably change it")
-    return f"{control} {verb} ({points(moved)}); against control {probability(found.p_vs_control)}."
+    return (
+        f"{effect.settings['random_sets']} matched random sets {verb} ({points(moved)}); against control "
+        f"{probability(effect.p_vs_control)}."
+    )
 
 
 def off_target(value: Matrix) -> str:
     """The diagonal against the rest."""
-    values = np.array(value.values, dtype=float)
-    own = np.array([[r == c for c in value.columns] for r in value.rows])
-    if not own.any() or own.all() or np.isnan(values[~own]).all():
-        return "Too few cultures were measured to compare a culture's own set with another's."
-    rest = np.where(own | np.isnan(values), np.inf, values)
+    values = value.values
+    diagonal = np.array([[r == c for c in value.columns] for r in value.rows])
+    if not diagonal.any() or diagonal.all() or np.isnan(values[~diagonal]).all():
+        return "Too few cultures were measured to compare a culture's own neurons with another's."
+    rest = np.where(diagonal | np.isnan(values), np.inf, values)
     row, column = np.unravel_index(int(rest.argmin()), rest.shape)
     worst = f"; the largest harm to another is to {value.rows[row]} when {value.columns[column]} is masked"
     lost = rest[row, column]
     harm = f"{worst} ({number(lost)} points)." if lost < 0 else "; no other culture is harmed."
     return (
-        f"Masking a culture's own set changes its accuracy by {number(float(np.nanmean(values[own])))} points on "
-        f"average, masking another culture's by {number(float(np.nanmean(values[~own])))}{harm}"
+        f"Masking a culture's own neurons changes its accuracy by {number(float(np.nanmean(values[diagonal])))} points "
+        f"on average, masking another culture's by {number(float(np.nanmean(values[~diagonal])))}{harm}"
     )
 
 
 def sweep(results: Results) -> str:
     """Figure 11 in a sentence."""
-    found = results.sweep
-    if all(math.isnan(value) for value in found.culture_vqa):
+    strengths = results.sweep.strengths
+    shown, nouns = ([i.estimate for i in curve] for curve in (results.sweep.culture_vqa, results.sweep.noun_fidelity))
+    if all(map(math.isnan, shown)):
         return "No picture of the sweep could be scored."
-    best, first = int(np.nanargmax(found.culture_vqa)), f"{number(found.culture_vqa[0])} % at {found.strength[0]:g}"
-    chosen = f" The recipe's strength is {found.chosen:g}." if found.chosen is not None else ""
+    best, first = int(np.nanargmax(shown)), f"{number(shown[0])} % at {strengths[0]:g}"
+    recipe = f" The recipe's strength is {results.recipe['strength']:g}."
     if best == 0:
-        return f"No strength raises CultureVQA above the {first}.{chosen}"
-    last = found.culture_vqa[-1]
-    if best == len(found.strength) - 1:
+        return f"No strength raises CultureVQA above the {first}.{recipe}"
+    if best == len(strengths) - 1:
         shape = "where the sweep ends"
-    elif last < found.culture_vqa[best]:
-        shape = f"and falls from there, to {number(last)} %"
+    elif shown[-1] < shown[best]:
+        shape = f"and falls from there, to {number(shown[-1])} %"
     else:
         shape = "and stays there"
     return (
-        f"With the strength CultureVQA rises from {first} to {number(found.culture_vqa[best])} % at "
-        f"{found.strength[best]:g}, {shape}; over the same range the noun is recognised in "
-        f"{number(found.noun_fidelity[0])} % to {number(found.noun_fidelity[-1])} %.{chosen}"
+        f"With the strength CultureVQA rises from {first} to {number(shown[best])} % at {strengths[best]:g}, {shape}; "
+        f"over the same range the noun is recognised in {number(nouns[0])} % to {number(nouns[-1])} %.{recipe}"
     )
 
 
@@ -217,11 +221,10 @@ def steer(results: Results) -> str:
         return "No steered picture could be scored."
     low, high = min(values, key=lambda c: values[c]), max(values, key=lambda c: values[c])
     over = sum(value >= 50 for value in values.values())
-    mean = f" The mean is {percent(results.steer_mean)}." if results.steer_mean else ""
     return (
-        f"The same English prompts, steered by one culture's set at a time: the judge names that culture for at least "
-        f"half of the pictures in {over} of {len(values)} cultures, from {number(values[low])} % ({low}) to "
-        f"{number(values[high])} % ({high}).{mean}"
+        f"The same English prompts, steered by one culture's neurons at a time: the judge names that culture for at "
+        f"least half of the pictures in {over} of {len(values)} cultures, from {number(values[low])} % ({low}) to "
+        f"{number(values[high])} % ({high}). The mean is {percent(results.steer_mean)}."
     )
 
 
@@ -230,16 +233,12 @@ def variants(results: Results) -> str:
     literal = next((v for v in results.variants if v.literal), None)
     if literal is None:
         return "The paper's literal choice was not measured."
-    masked = f"masking leaves {_share(literal.masked)}, " if literal.masked else ""
     return (
-        f"The paper's literal choice ({literal.site}, layer {literal.layer}, {literal.codes} codes, "
-        f"{literal.intervention}, strength {literal.strength:g}): {masked}waking reaches {_share(literal.woken)}. "
-        f"The recipe: masking leaves {_share(results.ablate.masked)}, waking reaches {_share(results.wake.woken)}."
+        f"The paper's literal choice ({literal.site.kind}, layer {literal.site.layer}, {literal.codes} codes, "
+        f"{literal.intervention}, strength {literal.strength:g}): masking leaves {percent(literal.masked)}, waking "
+        f"reaches {percent(literal.woken)}. The recipe: masking leaves {percent(results.ablate.accuracy['masked'])}, "
+        f"waking reaches {percent(results.wake.accuracy['woken'])}."
     )
-
-
-def _share(value: Estimate | None) -> str:
-    return percent(value) if value is not None else "– (not run)"
 
 
 def noun_fidelity(results: Results) -> str:
@@ -256,32 +255,28 @@ def measures(results: Results) -> str:
     """What the measures beside CultureVQA say, and how to read them."""
     if not results.measures:
         return "The pictures were measured by nothing but the judge."
-    said = f"The pictures of every arm by {counted(len(results.measures), 'measure')}."
+    text = f"The pictures of every arm by {counted(len(results.measures), 'measure')}."
     if any("corrected" in m.label for m in results.measures):
-        said += " The corrected CultureVQA takes out the judge's own errors on real pictures."
+        text += " The corrected CultureVQA takes out the judge's own errors on real pictures."
     if any(m.name.startswith("clipscore") for m in results.measures):
-        said += " pocket-clip, a small dual encoder of the pocket world, is no CLIP: cosine of picture and caption."
+        text += " pocket-clip, a small dual encoder of the pocket world, is no CLIP: cosine of picture and caption."
     if any(m.name.startswith("lpips") for m in results.measures):
-        said += " LPIPS is the distance to the sample's reference picture."
+        text += " LPIPS is the distance to the sample's reference picture."
     if any(m.name == "diversity" for m in results.measures):
-        said += " Diversity is the mean LPIPS among pictures of one prompt with different seeds."
-    return said
+        text += " Diversity is the mean LPIPS among pictures of one prompt with different seeds."
+    return text
 
 
 def judge(results: Results) -> str:
     """How far the judge itself can be trusted."""
     if results.judge is None:
         return "This run has no record of the judge's accuracy; read every share above with that in mind."
-    nouns = results.judge.noun_accuracy
-    also = f", and the noun in {percent(nouns)}" if nouns else ""
-    return f"On held-out real pictures the judge names the culture in {percent(results.judge.accuracy)}{also}."
+    return f"On held-out real pictures the judge names the culture in {percent(results.judge.accuracy)}."
 
 
 def unscored(results: Results) -> str:
     """How many answers of masking and waking could not be scored; the gap is their two baselines."""
-    masking, waking = results.ablate, results.wake
-    arms = (masking.baseline, masking.masked, masking.random, waking.baseline, waking.woken, waking.random)
-    total = sum(arm.unscored for arm in arms)
+    total = sum(arm.unscored for effect in (results.ablate, results.wake) for arm in effect.accuracy.values())
     if not total:
         return "Every picture was scored."
     return f"{counted(total, 'answer')} could not be scored; they are counted in the tables and are in no estimate."
@@ -289,14 +284,13 @@ def unscored(results: Results) -> str:
 
 def key_numbers(results: Results) -> list[tuple[str, str, str]]:
     """Number, what it is, and what to compare it with: the strip at the top of the page."""
-    steered = results.steer_mean
-    numbers = [
-        (interval(results.gap.noun_only), "culture drawn from the noun alone, %",
-         f"with the modifier {interval(results.gap.with_modifier)}"),
-        (interval(results.ablate.masked), "culture left when its latents are masked, %",
-         f"random sets {interval(results.ablate.random)}"),
-        (interval(results.wake.woken), "culture woken from the noun alone, %",
-         f"random sets {interval(results.wake.random)}"),
+    gap, masked, woken = results.gap, results.ablate.accuracy, results.wake.accuracy
+    return [
+        (interval(gap["noun_only"]), "culture drawn from the noun alone, %",
+         f"with the modifier {interval(gap['with_modifier'])}"),
+        (interval(masked["masked"]), "culture left when its latents are masked, %",
+         f"random sets {interval(masked['random'])}"),
+        (interval(woken["woken"]), "culture woken from the noun alone, %", f"random sets {interval(woken['random'])}"),
+        (interval(results.steer_mean), "neutral English prompt steered to a culture, %",
+         f"mean of {len(results.steer)} cultures"),
     ]  # fmt: skip
-    return [*numbers, (interval(steered), "neutral English prompt steered to a culture, %",
-                       f"mean of {len(results.steer)} cultures")] if steered else numbers  # fmt: skip

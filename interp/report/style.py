@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from interp.report.inline import in_palette
+from interp.report.inline import in_palette, inline_plot
 from interp.store import atomic_write_bytes
 
 P = ParamSpec("P")
@@ -28,6 +29,8 @@ CYCLE: Final = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 TREATMENT: Final = BLUE
 _ARMS: Final = {"baseline": GREY, "noun only": GREY, "noun_only": GREY, "with_modifier": GREEN, "enhanced": PURPLE}
 _MARKERS: Final = {"baseline": "s", "noun only": "s", "noun_only": "s", "enhanced": "P"}
+_CONTROLS: Final = {"random": "^", "moved to": "v", "trained at": "D", "shuffled": "X"}
+"""How the names of controls begin → their marker."""
 
 STYLE: Final[dict[Any, Any]] = {
     "font.family": "DejaVu Sans",
@@ -80,10 +83,6 @@ class Drawing(Figure):
         display({"image/png": data, "text/plain": repr(self)}, raw=True)
 
 
-_CONTROLS: Final = {"random": "^", "moved to": "v", "trained at": "D", "shuffled": "X"}
-"""How the names of controls begin → their marker."""
-
-
 def colour(arm: str) -> str:
     """The colour of an arm: grey for the baseline, orange for a control, blue for a treatment."""
     return ORANGE if arm.startswith(tuple(_CONTROLS)) else _ARMS.get(arm, TREATMENT)
@@ -115,14 +114,10 @@ def headed(at: Axes, title: str, columns: int = 0, handle: float = 1.9, left: fl
     rows = -(-len(handles) // columns) if columns else 0
     at.set_title(title, pad=6 + 13 * rows)
     if rows:
-        place: dict[str, Any] = {
-            "loc": "lower left",
-            "bbox_to_anchor": (left, 1.0),
-            "borderaxespad": 0.2,
-            "borderpad": 0.1,
-        }
-        spacing: dict[str, Any] = {"handlelength": handle, "columnspacing": 0.7 * handle, "handletextpad": 0.5}
-        at.legend(handles, labels, ncols=columns, labelspacing=0.25, **place, **spacing)
+        at.legend(
+            handles, labels, ncols=columns, loc="lower left", bbox_to_anchor=(left, 1.0), borderaxespad=0.2,
+            borderpad=0.1, labelspacing=0.25, handlelength=handle, columnspacing=0.7 * handle, handletextpad=0.5,
+        )  # fmt: skip
 
 
 def styled(function: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -154,10 +149,33 @@ def render(figure: Figure, kind: str, dpi: int = 200) -> bytes:
     return buffer.getvalue()
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A drawn figure, ready to be written and to stand in a page."""
+
+    png: bytes
+    pdf: bytes
+    width: float
+    """In inches."""
+
+    @classmethod
+    def of(cls, figure: Figure) -> "Plot":
+        """Both files' bytes of a figure."""
+        return cls(render(figure, "png"), render(figure, "pdf"), figure.get_figwidth())
+
+    @property
+    def address(self) -> str:
+        """The plot itself as the address of an image."""
+        return inline_plot(self.png)
+
+    def write(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """Write `name`.png and `name`.pdf into a folder, which is made when missing."""
+        png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
+        atomic_write_bytes(png, self.png)
+        atomic_write_bytes(pdf, self.pdf)
+        return png, pdf
+
+
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Write `name`.png and `name`.pdf into a folder, which is made when missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
-    atomic_write_bytes(png, render(figure, "png"))
-    atomic_write_bytes(pdf, render(figure, "pdf"))
-    return png, pdf
+    return Plot.of(figure).write(folder, name)

@@ -1,8 +1,8 @@
 """Tables with intervals, for the page and for notebooks."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
@@ -11,10 +11,23 @@ from markupsafe import Markup, escape
 from interp.benchmarks.census import Census
 from interp.errors import InterpError
 from interp.grids import Grid, GridRow
-from interp.report.inline import inline_picture
-from interp.report.results import Contrast, DoseResponse, Estimate, Matrix, MeasureRow, Results, Sweep, Variant, curves
+from interp.latents.curves import cut
+from interp.report.inline import QUALITY, inline_picture
 from interp.report.text import ARMS, MISSING, interval, listed, number, probability
-from interp.types import Comparison, Effect, Interval, LayerScores, Measured, Neurons, NeuronSet
+from interp.types import (
+    Comparison,
+    Effect,
+    Interval,
+    LayerScores,
+    Matrix,
+    Measure,
+    Measured,
+    MeasureRow,
+    Neurons,
+    NeuronSet,
+    Sweep,
+    Variant,
+)
 
 ARROW = {"higher": "↑", "lower": "↓"}
 """Which way is better."""
@@ -42,62 +55,62 @@ class Table:
         return Markup('<tr{}><th scope="row">{}</th>{}</tr>').format(mark, row[0], cells)
 
 
-def estimates(values: Mapping[str, Estimate]) -> Table:
+def estimates(values: Mapping[str, Interval]) -> Table:
     """Arms with their accuracy, scored and unscored samples."""
     rows = tuple((ARMS.get(a, a), interval(v), f"{v.n:,}", f"{v.unscored:,}") for a, v in values.items())
     return Table(("", "% [95 % interval]", "scored", "unscored"), rows)
 
 
-def contrasts(values: Mapping[str, Contrast]) -> Table:
+def contrasts(values: Mapping[str, Interval]) -> Table:
     """Differences to the baseline."""
-    rows = tuple((name, interval(value)) for name, value in values.items())
+    rows = tuple((ARMS.get(a, a), interval(value)) for a, value in values.items())
     return Table(("difference to the baseline", "points [95 % interval]"), rows)
 
 
-def by_culture(values: Mapping[str, Mapping[str, Estimate]]) -> Table:
-    """One row a culture, one column an arm."""
+def by_culture(values: Mapping[str, Mapping[str, Interval]]) -> Table:
+    """One row per culture, one column per arm."""
     cultures = list(dict.fromkeys(culture for column in values.values() for culture in column))
     rows = tuple((c, *(interval(column.get(c)) for column in values.values())) for c in cultures)
     return Table(("culture", *(ARMS.get(arm, arm) for arm in values)), rows)
 
 
-def layers(results: Results) -> Table:
-    """Every number of the layer scan, one row a layer."""
-    found = results.layers
+def layers(scores: LayerScores) -> Table:
+    """Every number of the layer scan, one row per layer."""
+    count = len(scores.delta_ca)
     head = ["layer", "ΔCA [95 % interval]", "p against neighbours"]
-    columns: list[list[str]] = [
-        [
-            f"{number(s, 4)} [{number(low, 4)}, {number(high, 4)}]"
-            for s, (low, high) in zip(found.scores, found.ci, strict=True)
-        ],
-        [number(p, 3) for p in found.neighbour_p] or [MISSING] * len(found.scores),
+    columns = [
+        [_with_ends(mean, *ends) for mean, ends in zip(scores.delta_ca, scores.ci, strict=True)],
+        [number(p, 3) for p in scores.neighbour_p] or [MISSING] * count,
     ]
-    for group, digits, name in ((found.variants, 4, "ΔCA, {}"), (found.causal, 2, "causal, {}")):
+    for group, digits, name in ((scores.variants, 4, "ΔCA, {}"), (scores.causal, 2, "causal, {}")):
         head += [name.format(arm) for arm in group]
         columns += [[number(v, digits) for v in curve] for curve in group.values()]
-    for arm, at in found.causal_images.items():
+    for arm, at in scores.causal_images.items():
         head.append(f"pictures, {arm} (%)")
-        columns.append([interval(at.get(layer)) for layer in range(len(found.scores))])
+        columns.append([interval(at.get(layer)) for layer in range(count)])
     rows = tuple((str(i), *cells) for i, cells in enumerate(zip(*columns, strict=True)))
-    return Table(tuple(head), rows, (found.peak,))
+    return Table(tuple(head), rows, (scores.peak,))
 
 
-def neurons(results: Results) -> Table:
+def _with_ends(mean: float, low: float, high: float) -> str:
+    return f"{number(mean, 4)} [{number(low, 4)}, {number(high, 4)}]"
+
+
+def neurons(value: Neurons) -> Table:
     """The latents of each culture."""
-    curve = results.neuron_curves
     rows = tuple(
-        (c, str(len(found)), str(curve[c].k) if c in curve else MISSING, ", ".join(map(str, found)) or "none")
-        for c, found in results.neurons.items()
+        (c, str(len(s.indices)), str(cut(value, c)), ", ".join(map(str, s.indices)) or "none")
+        for c, s in value.sets.items()
     )
     return Table(("culture", "latents", "K", "indices, strongest first"), rows)
 
 
-def variants(values: list[Variant]) -> Table:
+def variants(values: Sequence[Variant]) -> Table:
     """The choices that were measured, the paper's literal one and the recipe marked."""
     head = ("choice", "site", "layer", "codes", "intervention", "strength", "masked", "masked, random", "woken",
             "woken, random")  # fmt: skip
     rows = tuple(
-        (_choice(v), v.site, str(v.layer), v.codes, v.intervention, _plain(v.strength),
+        (_choice(v), v.site.kind, str(v.site.layer), v.codes, v.intervention, _plain(v.strength),
          *(interval(e) for e in (v.masked, v.masked_random, v.woken, v.random)))
         for v in values
     )  # fmt: skip
@@ -109,33 +122,31 @@ def _choice(variant: Variant) -> str:
     return listed(names)
 
 
-def doses(found: Sweep) -> Table:
-    """A sweep, one row a strength."""
-    columns = {
-        "strength": [f"{s:g}" for s in found.strength],
-        "CultureVQA % [95 % interval]": [
-            f"{number(v)} [{number(low)}, {number(high)}]"
-            for v, (low, high) in zip(found.culture_vqa, found.ci, strict=True)
-        ],
-    }
-    if found.random is not None:
-        columns["random sets %"] = [number(r) for r in found.random]
-    columns["noun recognised %"] = [number(n) for n in found.noun_fidelity]
-    marked = tuple(i for i, s in enumerate(found.strength) if s == found.chosen)
-    return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), marked)
+def doses(value: Sweep, usual: float | None = None) -> Table:
+    """A sweep, one row per strength; the usual one is marked."""
+    rows = tuple(
+        (f"{s:g}", interval(shown), number(noun.estimate))
+        for s, shown, noun in zip(value.strengths, value.culture_vqa, value.noun_fidelity, strict=True)
+    )
+    marked = tuple(i for i, s in enumerate(value.strengths) if s == usual)
+    return Table(("strength", "CultureVQA % [95 % interval]", "noun recognised %"), rows, marked)
 
 
 def measures(values: Sequence[MeasureRow]) -> Table:
-    """One row an arm, one column a measure."""
+    """One row per arm, one column per measure."""
     arms = list(dict.fromkeys(arm for v in values for arm in v.arms))
-    head = ("", *(f"{v.label}, {v.unit} ({ARROW[v.direction]})" for v in values))
+    head = ("", *(_column(v.label, v) for v in values))
     rows = tuple((arm, *(written(v.arms[arm], v.unit) if arm in v.arms else MISSING for v in values)) for arm in arms)
     return Table(head, rows)
 
 
-def written(value: Interval | Estimate, unit: str) -> str:
+def _column(name: str, measure: Measure | MeasureRow) -> str:
+    return f"{name}, {measure.unit} ({ARROW[measure.direction]})"
+
+
+def written(value: Interval, unit: str) -> str:
     """An estimate with its interval, with the digits of its unit."""
-    return interval(Estimate.of(value) if isinstance(value, Interval) else value, 1 if unit == "percent" else 3)
+    return interval(value, 1 if unit == "percent" else 3)
 
 
 def matrix(value: Matrix, digits: int = 1) -> Table:
@@ -145,27 +156,21 @@ def matrix(value: Matrix, digits: int = 1) -> Table:
 
 
 def record(values: Mapping[str, Any]) -> Table:
-    """Names and values, nested ones with their path; estimates with their intervals."""
-    return Table(("", ""), tuple((name, text) for name, text in _flat(values)))
+    """Names and values, nested ones with their path."""
+    return Table(("", ""), tuple(_flat(values)))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    lines: list[tuple[str, str]] = []
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in values.items():
         label = f"{prefix}{str(name).replace('_', ' ')}"
-        if isinstance(value, Mapping) and {"estimate", "ci", "n", "unscored"} <= value.keys():
-            lines.append((label, interval(Estimate.model_validate(value))))
-        elif isinstance(value, Mapping):
-            lines += _flat(value, f"{label} · ")
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{label} · ")
         else:
-            lines.append((label, _plain(value)))
-    return lines
+            yield label, _plain(value)
 
 
 def _plain(value: Any) -> str:
     """A value of a settings file as a person would write it."""
-    if isinstance(value, Estimate):
-        return interval(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) and value >= 1_000_000:
@@ -179,13 +184,11 @@ def _plain(value: Any) -> str:
 
 @singledispatch
 def html(value: object) -> str:
-    """A small table for a notebook: of LayerScores, Neurons, a NeuronSet, an Interval, an Effect, a sweep or a Grid.
+    """A small table for a notebook: of LayerScores, Neurons, a NeuronSet, an Interval, an Effect, a Sweep or a Grid.
 
     Raises:
         InterpError: there is none for a value of this type.
     """
-    if isinstance(value, DoseResponse):
-        return _headed(f"{value.intervention}, {value.split} split", doses(Sweep.of(value)))
     known = ", ".join(kind.__name__ for kind in html.registry if kind is not object)
     raise InterpError(f"no table for a {type(value).__name__}; there is one for {known}")
 
@@ -196,18 +199,13 @@ def _headed(heading: str, table: Table) -> str:
 
 @html.register
 def _(value: Interval) -> str:
-    return str(escape(f"{interval(Estimate.of(value))}, n = {value.n}, unscored {value.unscored}"))
+    return str(escape(f"{interval(value)}, n = {value.n}, unscored {value.unscored}"))
 
 
 @html.register
 def _(value: LayerScores) -> str:
-    rows = tuple(
-        (str(i), f"{number(float(s), 4)} [{number(float(lo), 4)}, {number(float(hi), 4)}]", number(float(p), 3),
-         *(number(float(curve[i]), 2) for curve in value.causal.values()))
-        for i, (s, (lo, hi), p) in enumerate(zip(value.delta_ca, value.ci, value.neighbour_p, strict=True))
-    )  # fmt: skip
-    head = ("layer", "ΔCA [95 % interval]", "p against neighbours", *(f"causal, {arm}" for arm in value.causal))
-    return _headed(f"ΔCA peaks at layer {value.peak}; {value.n_pairs:,} pairs", Table(head, rows, (value.peak,)))
+    short = replace(value, variants={}, causal_images={})
+    return _headed(f"ΔCA peaks at layer {value.peak}; {value.n_pairs:,} pairs", layers(short))
 
 
 @html.register
@@ -221,44 +219,43 @@ def _(value: NeuronSet) -> str:
 
 @html.register
 def _(value: Neurons) -> str:
-    found = curves(value, head=1)
-    rows = tuple((c, str(len(s.indices)), str(found[c].k), ", ".join(map(str, s.indices)) or "none")
-                 for c, s in value.sets.items())  # fmt: skip
     heading = f"Latents of {value.sae.site}, d_sae {value.sae.d_sae}, selected on the {value.split} split"
-    return _headed(heading, Table(("culture", "latents", "K", "indices, strongest first"), rows))
+    return _headed(heading, neurons(value))
+
+
+@html.register
+def _(value: Sweep) -> str:
+    return _headed(f"{value.intervention}, {value.split} split", doses(value))
 
 
 @html.register
 def _(value: Measured) -> str:
-    by = value.measures.items()
-    cultures = list(dict.fromkeys(value.cultures))
-    head = ("", *(f"{n}, {m.unit} ({ARROW[m.direction]})" for n, m in by))
-    every = ("all", *(written(value.overall[n], m.unit) for n, m in by))
-    rows = [(c, *(written(value.per_culture[n][c], m.unit) for n, m in by)) for c in cultures]
-    unscored = {n: i.unscored for n, i in value.overall.items() if i.unscored}
-    told = [f"{len(value.samples)} pictures", f"{value.missing} samples without one" if value.missing else ""]
-    told += [f"{count} unscored by {n}" for n, count in unscored.items()]
-    title = f"{value.system} on {value.benchmark}: {', '.join(t for t in told if t)}"
-    return _headed(title, Table(head, (every, *rows), (0,)))
+    rows = {"all": value.overall}
+    for culture in dict.fromkeys(value.cultures):
+        rows[culture] = {name: value.per_culture[name][culture] for name in value.measures}
+    cells = tuple((row, *(written(by[n], m.unit) for n, m in value.measures.items())) for row, by in rows.items())
+    counts = [f"{len(value.samples)} pictures"] + [f"{value.missing} samples without one"] * bool(value.missing)
+    counts += [f"{i.unscored} unscored by {name}" for name, i in value.overall.items() if i.unscored]
+    head = ("", *(_column(name, m) for name, m in value.measures.items()))
+    return _headed(f"{value.system} on {value.benchmark}: {', '.join(counts)}", Table(head, cells, (0,)))
 
 
 @html.register
 def _(value: Comparison) -> str:
     by = value.systems[0].measures.items()
-    head = ("", *(f"{n}, {m.unit} ({ARROW[m.direction]})" for n, m in by))
-    rows = tuple((s.system, *(_compared(value, n, s.system, m.unit) for n, m in by)) for s in value.systems)
+    head = ("", *(_column(name, m) for name, m in by))
+    rows = tuple((s.system, *(_compared(value, name, s, m.unit) for name, m in by)) for s in value.systems)
     title = f"{len(value.systems[0].samples)} pictures each; differences to {value.reference}, p adjusted by Holm"
     return _headed(title, Table(head, rows, (0,)))
 
 
-def _compared(value: Comparison, name: str, system: str, unit: str) -> str:
-    own = next(s for s in value.systems if s.system == system)
-    said = written(own.overall[name], unit)
-    if system not in value.difference[name]:
-        return said
-    moved = value.difference[name][system].estimate
+def _compared(value: Comparison, name: str, system: Measured, unit: str) -> str:
+    estimate, difference = written(system.overall[name], unit), value.difference[name].get(system.system)
+    if difference is None:
+        return estimate
+    moved = difference.estimate
     change = ("+" if moved > 0 else "") + number(moved, 1 if unit == "percent" else 3)
-    return f"{said} ({change}, {probability(value.p[name][system])})"
+    return f"{estimate} ({change}, {probability(value.p[name][system.system])})"
 
 
 @html.register
@@ -269,16 +266,13 @@ def _(value: Census) -> str:
 
 @html.register
 def _(value: Effect) -> str:
-    rows = tuple((arm, interval(Estimate.of(accuracy)), interval(_contrast(value, arm)),
-                  interval(Estimate.of(value.noun_fidelity[arm])) if arm in value.noun_fidelity else MISSING,
-                  f"{accuracy.n:,}", f"{accuracy.unscored:,}")
-                 for arm, accuracy in value.accuracy.items())  # fmt: skip
+    rows = tuple(
+        (arm, interval(accuracy), interval(value.difference.get(arm)), interval(value.noun_fidelity.get(arm)),
+         f"{accuracy.n:,}", f"{accuracy.unscored:,}")
+        for arm, accuracy in value.accuracy.items()
+    )  # fmt: skip
     head = ("arm", "CultureVQA %", "difference, points", "noun recognised %", "scored", "unscored")
     return _headed(f"{value.name}; against control {probability(value.p_vs_control)}", Table(head, rows))
-
-
-def _contrast(effect: Effect, arm: str) -> Contrast | None:
-    return Contrast.of(effect.difference[arm]) if arm in effect.difference else None
 
 
 @html.register
@@ -286,28 +280,40 @@ def _(value: Grid) -> str:
     return str(gallery(value))
 
 
-def gallery(value: Grid) -> Markup:
-    """A grid of pictures: inline PNG, captions in their own script with their language and direction.
+def gallery(value: Grid, quality: int = QUALITY) -> Markup:
+    """A grid of images, their bytes in the page, captions in their own script with their language and direction.
 
-    Small pictures are shown at their size or at twice it, pixel by pixel; others are scaled by the browser.
+    Small images are shown at their size or at twice it, pixel by pixel; others are scaled by the browser.
+
+    Args:
+        value: the grid.
+        quality: of the images, 0 to 100.
     """
     panels = value.panels()
     few = len(panels) == 1 and len(value.columns) <= 4
     small = all(max(p.shape[:2]) <= 64 for row in value.rows for p in row.pictures)
-    blocks = Markup("").join(_block(panel, 128 if few else 64 if small else 72) for panel in panels)
+    side = 128 if few else 64 if small else 72
+    blocks = Markup("").join(_block(panel, side, quality) for panel in panels)
     return Markup('<div class="wide gallery{}">{}</div>').format(" pixels" if small else "", blocks)
 
 
-def _block(panel: Grid, side: int) -> Markup:
+def captioned(value: Grid, note: str = "") -> Markup:
+    """The same as a figure, its title and a note below it."""
+    caption = f"{value.title} {note}".strip()
+    figure = Markup('<figure class="grid">\n{}\n<figcaption>{}</figcaption>\n</figure>')
+    return figure.format(gallery(value), caption)
+
+
+def _block(panel: Grid, side: int, quality: int) -> Markup:
     head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in panel.columns)
-    body = Markup("").join(_pictured(panel.columns, row, side) for row in panel.rows)
+    body = Markup("").join(_pictured(panel.columns, row, side, quality) for row in panel.rows)
     return Markup("<table><thead><tr><td></td>{}</tr></thead><tbody>{}</tbody></table>").format(head, body)
 
 
-def _pictured(columns: list[str], row: GridRow, side: int) -> Markup:
+def _pictured(columns: list[str], row: GridRow, side: int, quality: int) -> Markup:
     cell = Markup('<td><img src="{}" alt="{}" width="{}" height="{}"></td>')
     cells = Markup("").join(
-        cell.format(inline_picture(picture), f"{name}: {row.note or row.prompt}", side, side)
+        cell.format(inline_picture(picture, quality=quality), f"{name}: {row.note or row.prompt}", side, side)
         for name, picture in zip(columns, row.pictures, strict=True)
     )
     prompt = Markup('<span class="prompt" lang="{}" dir="{}">{}</span>').format(row.language, row.direction, row.prompt)

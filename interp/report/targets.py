@@ -1,53 +1,47 @@
 """What was promised of the pocket model, and what came of it."""
 
-from interp.report import results
+from interp.report.results import Results, Target
+from interp.types import Effect
 
 
-def targets(r: results.Results) -> list[results.Target]:
+def targets(results: Results) -> tuple[Target, ...]:
     """The promises of the pocket model and what came of them."""
-    a, w = r.ablate, r.wake
-    noun = {arm: value.estimate for arm, value in r.noun_fidelity.items()}
-    steer = r.steer_mean.estimate if r.steer_mean else float("nan")
-    found = [
-        _least("With a modifier the culture shows", 80, r.gap.with_modifier.estimate, " %"),
-        _most("Noun-only prompts hide it", 20, r.gap.noun_only.estimate, " %"),
-        _least("Masking takes the culture away", 40, -a.difference.estimate, " points"),
-        _most("Matched random masks hardly do", 5, -a.random_difference.estimate, " points"),
-        _most("Masking against control: p", 0.05, a.p_vs_control, "", 3),
-        _most("Nouns lost to masking", 10, noun["with modifier"] - noun["masked"], " points"),
-        _least("Waking noun-only prompts", 60, w.woken.estimate, " %"),
-        _most("Random sets moving them", 3, abs(w.random_difference.estimate), " points"),
-        _most("Nouns lost to waking", 10, noun["noun only"] - noun["woken"], " points"),
-        _least("Steering neutral English prompts", 50, steer, " %"),
-        _least("Nouns recognised with a modifier", 75, noun["with modifier"], " %"),
-        _least("Nouns recognised without", 75, noun["noun only"], " %"),
+    masked, woken = results.ablate.difference, results.wake.difference
+    gap, nouns = results.gap, {arm: share.estimate for arm, share in results.noun_fidelity.items()}
+    reached = results.wake.accuracy["woken"].estimate
+    checks = [
+        _least("With a modifier the culture shows", 80, gap["with_modifier"].estimate, " %"),
+        _most("Noun-only prompts hide it", 20, gap["noun_only"].estimate, " %"),
+        _least("Masking takes the culture away", 40, -masked["masked"].estimate, " points"),
+        _most("Matched random masks hardly do", 5, -masked["random"].estimate, " points"),
+        _most("Masking against control: p", 0.05, results.ablate.p_vs_control, "", 3),
+        _most("Nouns lost to masking", 10, nouns["with modifier"] - nouns["masked"], " points"),
+        _least("Waking noun-only prompts", 60, reached, " %"),
+        _most("Random sets moving them", 3, abs(woken["random"].estimate), " points"),
+        _most("Nouns lost to waking", 10, nouns["noun only"] - nouns["woken"], " points"),
+        _least("Steering neutral English prompts", 50, results.steer_mean.estimate, " %"),
+        _least("Nouns recognised with a modifier", 75, nouns["with modifier"], " %"),
+        _least("Nouns recognised without", 75, nouns["noun only"], " %"),
     ]
-    return found + (_enhancer_targets(r.enhance, w.woken.estimate) if r.enhance is not None else [])
+    return (*checks, *(_enhancer_targets(results.enhance, reached) if results.enhance is not None else ()))
 
 
-def _enhancer_targets(e: results.Enhanced, woken: float) -> list[results.Target]:
-    noun = {arm: value.estimate for arm, value in e.noun_fidelity.items()}
-    found = [
-        _least("The enhancer against driving the set", round(woken, 1), round(e.arms["enhanced"].estimate, 1), " %"),
-        _most("Nouns lost to the enhancer", 10, noun["baseline"] - noun["enhanced"], " points"),
+def _enhancer_targets(effect: Effect, woken: float) -> list[Target]:
+    nouns, reached = effect.noun_fidelity, effect.accuracy["enhanced"].estimate
+    checks = [
+        _least("The enhancer against driving the set", round(woken, 1), round(reached, 1), " %"),
+        _most("Nouns lost to the enhancer", 10, nouns["baseline"].estimate - nouns["enhanced"].estimate, " points"),
     ]
-    for arm, moved in e.difference.items():
+    for arm, moved in effect.difference.items():
         if arm.startswith(("moved to", "trained at")):
-            found.append(_most(f"Enhancer, {arm}: change", 5, abs(moved.estimate), " points"))
-    return found
+            checks.append(_most(f"Enhancer, {arm}: change", 5, abs(moved.estimate), " points"))
+    return checks
 
 
-def _least(name: str, bound: float, value: float, unit: str) -> results.Target:
-    return results.Target(
-        name=name, target=f"at least {bound:g}{unit}", measured=f"{value:.1f}{unit}", met=bool(value >= bound)
-    )
+def _least(name: str, bound: float, value: float, unit: str) -> Target:
+    return Target(name, f"at least {bound:g}{unit}", f"{value:.1f}{unit}", bool(value >= bound))
 
 
-def _most(name: str, bound: float, value: float, unit: str, digits: int = 1) -> results.Target:
+def _most(name: str, bound: float, value: float, unit: str, digits: int = 1) -> Target:
     shown = round(value, digits) + 0.0  # no minus before a zero
-    return results.Target(
-        name=name,
-        target=f"at most {bound:g}{unit}",
-        measured=f"{shown:.{digits}f}{unit}",
-        met=bool(value <= bound),
-    )
+    return Target(name, f"at most {bound:g}{unit}", f"{shown:.{digits}f}{unit}", bool(value <= bound))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from interp.report.results import Contrast, Estimate
+from interp.types import Interval
 
 NBSP = "\N{NO-BREAK SPACE}"
 MISSING = "–"
@@ -28,19 +28,19 @@ def number(value: float | None, digits: int = 1) -> str:
     return written.lstrip("-") if float(written) == 0 else written.replace("-", "−")
 
 
-def interval(value: Estimate | Contrast | None, digits: int = 1) -> str:
+def interval(value: Interval | None, digits: int = 1) -> str:
     """An estimate with its 95 % interval: `41.2 [38.0, 44.3]`."""
     if value is None or math.isnan(value.estimate):
         return MISSING
     return f"{number(value.estimate, digits)} [{number(value.ci[0], digits)}, {number(value.ci[1], digits)}]"
 
 
-def percent(value: Estimate) -> str:
+def percent(value: Interval) -> str:
     """`41.2 % [38.0, 44.3]`."""
     return interval(value).replace(" [", f"{NBSP}% [", 1)
 
 
-def points(value: Contrast) -> str:
+def points(value: Interval) -> str:
     """`+12.3 points [10.0, 14.1]`, the sign always written."""
     return ("+" if value.estimate > 0 else "") + interval(value).replace(" [", f"{NBSP}points [", 1)
 

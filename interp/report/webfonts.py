@@ -2,7 +2,7 @@
 
 import base64
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.resources import files
 from io import BytesIO
@@ -10,25 +10,17 @@ from io import BytesIO
 from fontTools import subset
 from fontTools.ttLib import TTFont
 
-from interp.grids import Grid
 
-
-def faces(pictures: Mapping[str, Grid]) -> str:
-    """CSS that carries the fonts of a page's grids."""
-    letters: dict[str, set[str]] = defaultdict(set)
-    for grid in pictures.values():
-        for row in grid.rows:
-            letters[row.language] |= set(row.prompt)
-    return css({language: "".join(sorted(found)) for language, found in letters.items()})
-
-
-def css(letters: Mapping[str, str]) -> str:
+def css(texts: Iterable[tuple[str, str]]) -> str:
     """CSS that carries the fonts of the languages that have one.
 
     Args:
-        letters: language → what is to be written in it.
+        texts: language and what is to be written in it; a language may come more than once.
     """
-    return "".join(_face(language, text) for language, text in sorted(letters.items()))
+    letters: dict[str, set[str]] = defaultdict(set)
+    for language, text in texts:
+        letters[language] |= set(text)
+    return "".join(_face(language, "".join(sorted(letters[language]))) for language in sorted(letters))
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -51,17 +51,8 @@ def folder_sums(folder: Path) -> dict[str, str]:
         return dict(zip(names, pool.map(lambda name: sha256_file(folder / name), names), strict=True))
 
 
-def sums_text(sums: Mapping[str, str]) -> str:
-    """The text of `SHA256SUMS`."""
-    return "".join(f"{digest}  {name}\n" for name, digest in sums.items())
-
-
 def read_sums(path: Path, todo: str) -> dict[str, str]:
     """Digest by path, as `sha256sum` writes it; a path may not lead out of the folder.
-
-    Args:
-        path: of the file.
-        todo: what helps if it is damaged.
 
     Raises:
         InterpError: a line is none of checksums.
@@ -80,19 +71,13 @@ def _leads_out(name: str) -> bool:
     return name.startswith("/") or bool({"..", "."} & {*PurePosixPath(name).parts, *name.split("/")})
 
 
-def changed(folder: Path, also: Iterable[str] = ()) -> list[str]:
-    """Files of a folder that are not what its `SHA256SUMS` says, are missing, or are not listed; empty if all are.
-
-    Args:
-        folder: with a `SHA256SUMS`.
-        also: files that may lie there unlisted.
-    """
+def changed(folder: Path) -> list[str]:
+    """Files of a folder that are not what its `SHA256SUMS` says, are missing, or are not listed; empty if all are."""
     if not (folder / SUMS).is_file():
         return [SUMS]
     try:
         listed = read_sums(folder / SUMS, "")
     except InterpError:
         return [SUMS]
-    found = folder_sums(folder)
-    names = sorted(listed.keys() | found.keys() - {*also})
-    return [name for name in names if listed.get(name) != found.get(name)]
+    present = folder_sums(folder)
+    return sorted(name for name in listed.keys() | present.keys() if listed.get(name) != present.get(name))

@@ -1,4 +1,4 @@
-"""Folders that appear whole, are replaced in one step, belong to one run at a time, and never take what is not ours."""
+"""Folders that appear whole, are replaced in one step, and never take what is not ours."""
 
 import ctypes
 import errno
@@ -6,21 +6,16 @@ import fcntl
 import os
 import re
 import shutil
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
-
-from interp.errors import InterpError, InterpWarning
-from interp.store.digests import SUMS, changed, folder_sums, read_sums, sha256_file, sums_text
+from interp.errors import InterpError
 from interp.store.reading import read_sealed
-from interp.store.writing import LONGEST, atomic_write_text, cut, hold, partial
+from interp.store.writing import LONGEST, cut, hold, partial
 
 _PARTIAL = re.compile(r"\..*\.[0-9a-f]{12}\.(partial|aside)", re.DOTALL)
 _YOUNG = 2.0
@@ -29,15 +24,6 @@ _EXCHANGE = 2
 """RENAME_EXCHANGE of renameat2(2)."""
 _HERE = -100
 """AT_FDCWD."""
-_held: set[tuple[int, Path]] = set()
-"""(thread, folder) of the locks that this process has, so that a run inside a run does not wait for itself."""
-
-
-def cache_dir() -> Path:
-    """The user's cache folder, made if missing: INTERP_CACHE if set, else where the platform keeps caches."""
-    folder = Path(os.environ.get("INTERP_CACHE") or platformdirs.user_cache_dir("interp", appauthor=False))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @dataclass(frozen=True)
@@ -57,21 +43,19 @@ class Owned:
         """The first thing in a folder that we did not write; None if there is none."""
         if other := strangers(folder, self.files):
             return other[0]
-        there = strangers(folder, ())
-        return None if not there or self._marked(folder) else there[0]
-
-    def _marked(self, folder: Path) -> bool:
+        present = strangers(folder, ())
         try:
-            return read_sealed(folder / self.marker, "").get("kind") == self.kind
+            ours = not present or read_sealed(folder / self.marker, "").get("kind") == self.kind
         except InterpError:
-            return False
+            ours = False
+        return None if ours else present[0]
 
 
 def strangers(folder: Path, known: Iterable[str]) -> list[str]:
     """Paths inside a folder that are not among those known, and not what a killed process of ours left."""
     left = [p for p in folder.iterdir() if orphan(p)]
-    found = (p for p in folder.rglob("*") if not any(p == o or o in p.parents for o in left))
-    return sorted({p.relative_to(folder).as_posix() for p in found} - {*known})
+    inside = (p for p in folder.rglob("*") if not any(p.is_relative_to(o) for o in left))
+    return sorted({p.relative_to(folder).as_posix() for p in inside} - {*known})
 
 
 def check_name(path: Path) -> None:
@@ -163,25 +147,16 @@ def _just_made(path: Path) -> bool:
 
 
 def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes of ours left in a folder.
-
-    Args:
-        folder: looked through, not below it.
-        name: only what was on its way to this name.
-    """
+    """Remove what killed processes of ours left right in a folder; if `name` is given, only what was to become it."""
     if not folder.is_dir():
         return
     for path in folder.iterdir():
         meant = path.name.rsplit(".", 2)[0].removeprefix(".")
         if (name is None or meant == cut(name)) and path.name.endswith(".partial") and orphan(path):
-            _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------- whole or not at all
@@ -216,20 +191,15 @@ def atomic_folder(
     try:
         hold(handle)
         yield place
-        for file in place.rglob("*"):
-            if file.is_file():
-                _sync(file)
+        for file in (p for p in place.rglob("*") if p.is_file()):
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
         if existing == "replace" and owned is not None:
             check_replaceable(path, owned)  # again: the block may have taken hours
         _settle(place, path, existing)
     finally:
         os.close(handle)
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _settle(place: Path, path: Path, existing: str) -> None:
@@ -252,10 +222,10 @@ def _exchanged(one: Path, other: Path) -> bool:
         return False
     if call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
         return True
-    found = ctypes.get_errno()
-    if found in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV):
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV):
         return False
-    raise OSError(found, os.strerror(found), str(other))
+    raise OSError(code, os.strerror(code), str(other))
 
 
 def _replaced_in_two_steps(place: Path, path: Path) -> None:
@@ -276,112 +246,3 @@ def _recover(path: Path) -> None:
                 shutil.rmtree(aside, ignore_errors=True)
             else:
                 aside.rename(path)
-
-
-# ---------------------------------------------------------------------------------------------------------------- locks
-
-
-@contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold a folder, made if missing, against other runs; a killed one lets go. Orphans of earlier runs are removed.
-
-    Args:
-        folder: to hold.
-        wait: for another run to end, in place of refusing.
-
-    Raises:
-        InterpError: another run holds it.
-    """
-    mine = (threading.get_ident(), folder.resolve())
-    if mine in _held:
-        yield
-        return
-    check_out(folder)
-    handle = _locked_handle(folder, wait)
-    try:
-        _held.add(mine)
-        sweep(folder)
-        yield
-    finally:
-        _held.discard(mine)
-        os.close(handle)
-
-
-def _locked_handle(folder: Path, wait: bool) -> int:
-    """The open folder, locked; again where another run removed it between the two."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            _lock(handle, folder, wait)
-        except InterpError:
-            os.close(handle)
-            raise
-        if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):
-            return handle
-        os.close(handle)
-
-
-def _lock(handle: int, folder: Path, wait: bool) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        raise InterpError(
-            f"{folder}: another run is writing there; wait until it has ended, or name another folder"
-        ) from None
-    except OSError as error:
-        warnings.warn(
-            f"{folder}: its file system has no locks ({error.strerror}); see that no other run writes there",
-            InterpWarning,
-            stacklevel=4,
-        )
-
-
-# ------------------------------------------------------------------------------------------------------ the cache's own
-
-
-def _damage(path: Path) -> list[str]:
-    """Files of a cached folder that are not as they were written; what somebody put beside them is none of it.
-
-    Raises:
-        InterpError: there is damage, and there are such files, which making the folder again would remove.
-    """
-    found = changed(path)
-    if found in ([], [SUMS]):
-        return found
-    listed = read_sums(path / SUMS, "remove the folder, and it is made again")
-    damaged, known = [n for n in found if n in listed], set(listed.values())
-    # a file of ours whose name is damaged in the list is no stranger
-    others = [n for n in found if n not in listed and sha256_file(path / n) not in known]
-    if damaged and others:
-        raise InterpError(
-            f"{path}: {damaged[0]} is not as it was written, and {others[0]} is not of interp; move that away, and the "
-            "folder is made again"
-        )
-    return damaged
-
-
-def cached_folder(path: Path, fill: Callable[[Path], None]) -> Path:
-    """A folder of the cache, filled on first use and checked at every other.
-
-    Processes that come together wait for the one that fills it. Its files are held against the sums that were taken
-    when it was filled: one that has changed since is said aloud, and the folder filled again.
-
-    Args:
-        path: where it is.
-        fill: writes its files into an empty folder.
-    """
-    if path.is_dir() and not _damage(path):
-        return path
-    with locked(cache_dir() / "locks" / path.name, wait=True):
-        damaged = _damage(path) if path.is_dir() else []
-        if path.is_dir() and not damaged:
-            return path
-        if damaged:
-            said = f"{path}: {damaged[0]} is not as it was written; the folder is made again"
-            warnings.warn(said, InterpWarning, stacklevel=2)
-        sweep(path.parent, path.name)
-        with atomic_folder(path, "replace" if damaged else "keep") as part:
-            fill(part)
-            atomic_write_text(part / SUMS, sums_text(folder_sums(part)))
-    return path

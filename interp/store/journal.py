@@ -19,7 +19,7 @@ _DIGITS = 16
 class Journal:
     """Finished units by key, each on disk when `record` returns.
 
-    Every line holds a digest over itself and the journal's settings: one that is damaged is dropped, aloud, and its
+    Every line holds a digest over itself and the journal's settings: a damaged one is dropped with a warning, and its
     unit is done again. Several processes may add to one journal.
     """
 
@@ -35,14 +35,15 @@ class Journal:
         """
         self.path = path
         self._settings = json.loads(json.dumps(settings or {}))
-        self._units: dict[str, Any] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as file:
             data = file.read()
             whole = data[: data.rfind(b"\n") + 1]
             first, *rest = whole.split(b"\n")[:-1] or [data]
-            lost = [] if self._begins(data) or self._is_ours(first, rest) else [1]
-            lost += [number for number, line in enumerate(rest, 2) if not self._take(line)]
+            entries = [self._entry(line) for line in rest]
+            self._units: dict[str, Any] = {entry["key"]: entry["value"] for entry in entries if entry}
+            lost = [] if self._begins(data) or self._is_ours(first, any(entries)) else [1]
+            lost += [number for number, entry in enumerate(entries, 2) if entry is None]
             # a torn last line is cut off, so that the next does not run into it
             file.truncate(len(whole))
             if not whole:
@@ -69,31 +70,24 @@ class Journal:
     def _digest(self, content: Any) -> str:
         return sha256_record([self._settings, content])[:_DIGITS]
 
-    def _is_ours(self, line: bytes, rest: list[bytes]) -> bool:
-        """Refuse a journal of other settings. Where its first line is damaged (False), the others say whose it is."""
-        entry = _parsed(line, {"settings", "sha256"})
-        if entry is None or entry["sha256"] != sha256_record([entry["settings"], ""])[:_DIGITS]:
-            if not any(self._reads(other) for other in rest):
+    def _is_ours(self, line: bytes, known: bool) -> bool:
+        """Refuse other settings, or no journal: False if its first line is damaged, but one of its units is `known`."""
+        header = _parsed(line, {"settings", "sha256"})
+        if header is None or header["sha256"] != sha256_record([header["settings"], ""])[:_DIGITS]:
+            if not known:
                 raise InterpError(f"{self.path}, line 1: not a journal's line; remove the file to start again")
             return False
-        found, given = entry["settings"], self._settings
-        other = sorted(k for k in found.keys() | given.keys() if found.get(k) != given.get(k))
-        if other:
-            was = ", ".join(f"{k} was {found.get(k)!r}, is {given.get(k)!r}" for k in other)
+        before, now = header["settings"], self._settings
+        if other := sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k)):
+            was = ", ".join(f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in other)
             raise InterpError(f"{self.path} was begun with other settings ({was}); name another folder or remove it")
         return True
 
-    def _reads(self, line: bytes) -> dict[str, Any] | None:
+    def _entry(self, line: bytes) -> dict[str, Any] | None:
+        """The unit of a line; None if the line is damaged."""
         entry = _parsed(line, {"key", "value", "sha256"})
         sound = entry is not None and entry["sha256"] == self._digest([entry["key"], entry["value"]])
         return entry if sound else None
-
-    def _take(self, line: bytes) -> bool:
-        """Keep the unit of a line; False if it is damaged."""
-        entry = self._reads(line)
-        if entry is not None:
-            self._units[entry["key"]] = entry["value"]
-        return entry is not None
 
     def __contains__(self, key: str) -> bool:
         return key in self._units

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, JsonValue
 
 from interp.errors import InterpError
-from interp.store.reading import read_sealed
+from interp.store.reading import checked, read_sealed
 from interp.store.writing import write_sealed
 
 MANIFEST = "manifest.json"
@@ -20,10 +20,6 @@ DISTRIBUTIONS = {"interp": "culture-interp"} | {
     name: name for name in ("torch", "nnsight", "sae-lens", "transformers", "diffusers", "numpy")
 }
 PACKAGE = Path(__file__).parents[1]
-
-
-class ManifestError(InterpError):
-    """A folder whose manifest is missing or cannot be read."""
 
 
 def _finite(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -77,13 +73,13 @@ class Manifest(BaseModel):
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on, without importing them."""
-    found = {"python": platform.python_version()}
+    known = {"python": platform.python_version()}
     for name, distribution in DISTRIBUTIONS.items():
         try:
-            found[name] = importlib.metadata.version(distribution)
+            known[name] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            known[name] = "not installed"
+    return known
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -128,16 +124,9 @@ def read_manifest(folder: Path) -> Manifest:
     """Read `folder/manifest.json`.
 
     Raises:
-        ManifestError: if it is missing, damaged, or no manifest.
+        InterpError: it is missing, damaged, or no manifest.
     """
     path, todo = folder / MANIFEST, "run the stage again"
     if not path.is_file():
-        raise ManifestError(f"{folder}: no {MANIFEST}, so nothing says where its files come from; {todo}")
-    try:
-        return Manifest.model_validate(read_sealed(path, todo))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ManifestError(f"{path}: {where}: {first['msg']}; {todo}") from error
-    except InterpError as error:
-        raise ManifestError(str(error)) from error
+        raise InterpError(f"{folder}: no {MANIFEST}, so nothing says where its files come from; {todo}")
+    return checked(Manifest, read_sealed(path, todo), str(path), todo)

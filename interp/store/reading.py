@@ -6,7 +6,6 @@ found and never read as another value.
 
 import json
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,12 +24,7 @@ T = TypeVar("T")
 
 
 def parse_json(data: bytes | str, what: str, todo: str) -> Any:
-    """The value of a JSON text.
-
-    Args:
-        data: the text; bytes are UTF-8.
-        what: it is, for the error.
-        todo: what helps if it is broken.
+    """The value of a JSON text, of which bytes are UTF-8; `what` it is and `todo` are for the error.
 
     Raises:
         InterpError: it is not JSON or not UTF-8, is nested too deeply, or holds half of a surrogate pair.
@@ -53,11 +47,7 @@ def one_line(error: BaseException) -> str:
 
 
 def read_json(path: Path, todo: str) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Args:
-        path: of the file.
-        todo: what helps if it is broken.
+    """The object in a JSON file; `todo` says what helps if it is broken.
 
     Raises:
         InterpError: it is missing, cannot be read, is larger than `LARGEST`, or holds no JSON object.
@@ -84,32 +74,19 @@ def read_bytes(path: Path, todo: str, largest: int | None = None) -> bytes:
         raise InterpError(f"{path}: cannot be read ({error.strerror or error}); {todo}") from error
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with the digest of its content."""
-    return {**record, SEAL: sha256_record({k: v for k, v in record.items() if k != SEAL})}
-
-
-def unsealed(record: Mapping[str, Any], what: str, todo: str) -> dict[str, Any]:
-    """A sealed record without its digest.
-
-    Raises:
-        InterpError: it has none, or its content is another.
-    """
-    content = {k: v for k, v in record.items() if k != SEAL}
-    if SEAL not in record:
-        raise InterpError(f"{what}: no {SEAL}, so it was not written by this version of interp or is damaged; {todo}")
-    if record[SEAL] != sha256_record(content):
-        raise InterpError(f"{what}: damaged or changed by hand, its content is not that of its {SEAL}; {todo}")
-    return content
-
-
 def read_sealed(path: Path, todo: str) -> dict[str, Any]:
-    """The content of a sealed JSON file.
+    """The content of a sealed JSON file, without its digest.
 
     Raises:
-        InterpError: as `read_json` and `unsealed`.
+        InterpError: as `read_json`, it has no digest, or its content is another.
     """
-    return unsealed(read_json(path, todo), str(path), todo)
+    record = read_json(path, todo)
+    content = {key: value for key, value in record.items() if key != SEAL}
+    if SEAL not in record:
+        raise InterpError(f"{path}: no {SEAL}, so it was not written by this version of interp or is damaged; {todo}")
+    if record[SEAL] != sha256_record(content):
+        raise InterpError(f"{path}: damaged or changed by hand, its content is not that of its {SEAL}; {todo}")
+    return content
 
 
 _adapter = lru_cache(maxsize=64)(TypeAdapter)
@@ -117,11 +94,11 @@ _adapter = lru_cache(maxsize=64)(TypeAdapter)
 
 
 def checked(kind: type[T], value: Any, what: str, todo: str) -> T:
-    """A plain value as a record, by pydantic: types, names, and what the record itself refuses.
+    """A value read from JSON as a record, by pydantic: types, names, and what the record itself refuses.
 
     Args:
         kind: a dataclass or a pydantic model.
-        value: as read from JSON.
+        value: as read.
         what: it is, for the error.
         todo: what helps if it does not fit.
 

@@ -4,13 +4,13 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from interp.errors import InterpError
-from interp.store.reading import sealed
+from interp.store.digests import SUMS, folder_sums, sha256_record
+from interp.store.reading import SEAL
 
 LONGEST = 255
 """Bytes of a name, on nearly every file system."""
@@ -26,19 +26,6 @@ def cut(name: str) -> str:
     return os.fsdecode(os.fsencode(name)[: LONGEST - len(".") - len(".0123456789ab.partial")])
 
 
-@contextmanager
-def _own_partial(path: Path) -> Iterator[tuple[Path, int]]:
-    """A partial file, held by a lock so that nobody takes it for an orphan, and its descriptor."""
-    place = partial(path)
-    handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        hold(handle)
-        yield place, handle
-    finally:
-        os.close(handle)
-        place.unlink(missing_ok=True)
-
-
 def hold(handle: int) -> bool:
     """Lock an open file or folder for this process; False where the file system has no locks."""
     try:
@@ -51,12 +38,16 @@ def hold(handle: int) -> bool:
 def atomic_write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; its folder is made if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _own_partial(path) as (place, handle):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(handle, view) :]
-        os.fsync(handle)
-        place.replace(path)
+    place = partial(path)
+    try:
+        with place.open("xb") as file:
+            hold(file.fileno())  # so that nobody takes it for an orphan
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            place.replace(path)
+    finally:
+        place.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -64,12 +55,7 @@ def atomic_write_text(path: Path, text: str) -> None:
     atomic_write_bytes(path, text.encode())
 
 
-def json_text(value: Any, what: str) -> str:
-    """A JSON value as text.
-
-    Raises:
-        InterpError: for NaN and infinity, which JSON has not; write null.
-    """
+def _json_text(value: Any, what: str) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     except ValueError as error:
@@ -82,7 +68,7 @@ def atomic_write_json(path: Path, value: Any) -> None:
     Raises:
         InterpError: for NaN and infinity, which JSON has not; write null.
     """
-    atomic_write_text(path, json_text(value, str(path)))
+    atomic_write_text(path, _json_text(value, str(path)))
 
 
 def write_sealed(path: Path, record: Mapping[str, Any]) -> None:
@@ -92,5 +78,13 @@ def write_sealed(path: Path, record: Mapping[str, Any]) -> None:
         InterpError: for NaN and infinity.
     """
     # through text, so that the digest is of what will be read (tuples become lists)
-    plain = json.loads(json_text(record, str(path)))
-    atomic_write_json(path, sealed(plain))
+    plain = json.loads(_json_text(record, str(path)))
+    content = {key: value for key, value in plain.items() if key != SEAL}
+    atomic_write_json(path, {**content, SEAL: sha256_record(content)})
+
+
+def write_sums(folder: Path) -> dict[str, str]:
+    """Write `SHA256SUMS` of a folder as `sha256sum` does, which `read_sums` and `changed` read; gives what it says."""
+    sums = folder_sums(folder)
+    atomic_write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+    return sums

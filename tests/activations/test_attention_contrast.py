@@ -64,7 +64,7 @@ def test_without_neutral_modifiers_what_needs_none_is_still_measured(tiny_model,
     assert patching.arms(pairs) == ("noun", "modifier")
     assert patching.arms([*pairs[1:], bare[0]]) == ("noun",)
     given = patching.donors(tiny_model, bare, [Site(1, "z")])
-    assert not given.modifier and len(given.noun[Site(1, "z")]) == len(pairs)
+    assert list(given) == ["noun"] and len(given["noun"][Site(1, "z")]) == len(pairs)
     assert "neutral" not in attention_contrast.scores(tiny_model, bare).variants
 
 
@@ -80,11 +80,11 @@ def test_interchange_puts_the_donor_there_and_nowhere_else(tiny_model, pairs, ar
     for row, pair in enumerate(pairs):
         if arm == "noun":
             at = tokens.where(row, pair.culture_style.noun)
-            states = given.noun[site][row]
+            states = given["noun"][site][row]
             wanted[row, at] = states if len(states) == len(at) else states.mean(0)
         else:
             at = tokens.where(row, pair.culture_style.modifier)
-            wanted[row, at] = given.modifier[site][row]
+            wanted[row, at] = given["modifier"][site][row]
     original = capture.forward
 
     def watching(*args, **kwargs):
@@ -121,7 +121,7 @@ def test_shift_is_zero_for_the_same_and_counts_real_tokens(tiny_model, pairs):
 
 def test_the_scan_needs_two_concepts(tiny_model, small_bench):
     one = [p for p in small_bench.pairs("detection") if p.category == small_bench.pairs("detection")[0].category]
-    with pytest.raises(InterpError, match="two concepts a culture"):
+    with pytest.raises(InterpError, match="two concepts per culture"):
         patching.causal_scan(tiny_model, one)
 
 

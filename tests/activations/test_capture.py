@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate import cpu_offload, cpu_offload_with_hook
 
-from interp.activations import attention, capture, certificate
+from interp.activations import attention_contrast, capture, certificate
 from interp.errors import InterpError, InterpWarning
 from interp.models import families as models
 from interp.types import Prompt, Site
@@ -110,7 +110,7 @@ def test_edge_features_equal_a_loop(tiny_model, pairs):
 
 def test_attention_blocks_equal_a_loop(tiny_model, pairs):
     prompts = [p.culture_style for p in pairs]
-    got = attention.attention(tiny_model, prompts, "text_encoder")
+    got = attention_contrast.attention(tiny_model, prompts, "text_encoder")
     for i, prompt in enumerate(prompts):
         tokens = tiny_model.encoder("text_encoder").tokenise([prompt.text])
         cult, noun = tokens.where(0, prompt.modifier), tokens.where(0, prompt.noun)

@@ -1,4 +1,4 @@
-"""curation and `interp bench`: counts, new splits, data cards, sub-regions, near-duplicates."""
+"""census, resplit, card and `interp bench`: counts, new splits, data cards, sub-regions, near-duplicates."""
 
 import io
 import json
@@ -14,9 +14,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from interp import InterpError, escapes
-from interp.benchmarks import card as curation
 from interp.benchmarks import census, reading, resplit
-from interp.benchmarks import rows as tables
+from interp.benchmarks.card import write_data_card
+from interp.benchmarks.rows import find_table, read_table
 from interp.benchmarks.schema import Card
 from interp.cli.main import app
 from interp.report.figures import figure
@@ -66,7 +66,7 @@ def test_a_new_split_keeps_rows_and_pictures(small_bench, tmp_path):
 
 
 def test_the_data_card_is_what_hubs_read(folder):
-    text = curation.write_data_card(folder).read_text(encoding="utf-8")
+    text = write_data_card(folder).read_text(encoding="utf-8")
     _, header, body = text.split("---\n", 2)
     found = yaml.safe_load(header)
     assert found["license"] == "CC-BY-4.0" and "th" in found["language"] and "en" in found["language"]
@@ -75,7 +75,7 @@ def test_the_data_card_is_what_hubs_read(folder):
 
 
 def test_sub_regions_belong_to_a_culture(folder):
-    rows = tables.read(tables.find(folder))
+    rows = read_table(find_table(folder))
     for row in rows:
         if row["culture"] == "Spain" and row["id"].endswith("-1"):
             row["culture"] = "Galicia"
@@ -118,7 +118,7 @@ def test_a_reworked_picture_in_another_split_is_a_leak(folder):
 
 def test_what_is_odd_is_told_and_does_not_fail(folder):
     _card(folder, image_licence=None)
-    rows = tables.read(tables.find(folder))
+    rows = read_table(find_table(folder))
     rows[3]["noun_only"] = "\u200f" + rows[3]["noun_only"]
     (folder / "samples.parquet").unlink()
     (folder / "samples.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
@@ -192,7 +192,7 @@ def test_any_text_is_a_value_of_a_yaml_header(text):
 
 
 def test_a_data_card_shows_what_a_benchmark_says_as_text(folder):
-    rows = tables.read(tables.find(folder))
+    rows = read_table(find_table(folder))
     for row, text in zip(rows, HOSTILE, strict=False):
         row |= {"image_licence": shown(text) + " ", "review": text, "annotator": text}
     (folder / "samples.parquet").unlink()
@@ -206,7 +206,7 @@ def test_a_data_card_shows_what_a_benchmark_says_as_text(folder):
     split = card["split"] | {"rule": "<b>by</b> [hand](http://x)"}
     languages = card["languages"] | {"ja": evil}
     _card(folder, name=name, licence=licence, labels=labels, languages=languages, split=split, digests={})
-    text = curation.write_data_card(folder).read_text(encoding="utf-8")
+    text = write_data_card(folder).read_text(encoding="utf-8")
     _, header, body = text.split("---\n", 2)
     found = yaml.safe_load(header)
     assert (found["pretty_name"], found["license"]) == (name, licence)
@@ -229,11 +229,11 @@ def test_a_data_card_shows_what_a_benchmark_says_as_text(folder):
 
 def test_a_readme_of_somebody_else_is_kept(folder):
     """The card replaces its own earlier text, and neither a README of the user's nor an edited card."""
-    path = curation.write_data_card(folder)
-    assert curation.write_data_card(folder) == path
+    path = write_data_card(folder)
+    assert write_data_card(folder) == path
     card = path.read_text(encoding="utf-8")
     for text in ("# My benchmark\n", card + "A note.\n", "x" + card):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(InterpError, match=r"README\.md is no data card of ours, or was edited"):
-            curation.write_data_card(folder)
+            write_data_card(folder)
         assert path.read_text(encoding="utf-8") == text

@@ -1,6 +1,7 @@
 """Importers: captions and their spans, cultures, splits, and every source in the columns it is published in."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -20,12 +21,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from interp.benchmarks import importers, pocket, reading
-from interp.benchmarks import names as schema
-from interp.benchmarks.importers import captions, groups, places
-from interp.benchmarks.importers.captions import Given, Name, Sentence, UnfitError
-from interp.benchmarks.importers.drafts import Log
-from interp.benchmarks.importers.finish import _name
-from interp.benchmarks.importers.shelf import Shelf, name_of
+from interp.benchmarks.importers import captions, places, split
+from interp.benchmarks.importers.captions import CaptionPair, Name, Sentence, UnfitError
+from interp.benchmarks.importers.image_store import ImageStore
+from interp.benchmarks.importers.log import Log
+from interp.benchmarks.names import id_problem, same_name, unique_id
 from interp.errors import InterpError
 
 LANGUAGES = {c["language"]: c["name"] for c in pocket.recipe()["cultures"]}
@@ -220,12 +220,14 @@ def test_names_are_built_into_captions():
 
 
 def test_a_noun_that_comes_twice_is_the_one_beside_the_modifier():
-    row = captions.fields(Given("image of ma from Japan", "image of ma", noun="ma"), "en", places.place_of("Japan"))
+    row = captions.fields(
+        CaptionPair("image of ma from Japan", "image of ma", noun="ma"), "en", places.place_of("Japan")
+    )
     assert (row["noun_span"], row["noun_only_span"]) == ([9, 11], [9, 11])
-    row = captions.fields(Given("Thai tea or tea", "tea or tea", noun="tea"), "th", places.place_of("Thailand"))
+    row = captions.fields(CaptionPair("Thai tea or tea", "tea or tea", noun="tea"), "th", places.place_of("Thailand"))
     assert (row["noun_span"], row["noun_only_span"]) == ([5, 8], [0, 3])
     with pytest.raises(InterpError, match="the noun 'cup' is not in both captions"):
-        captions.fields(Given("Thai tea", "tea", noun="cup"), "en", places.place_of("Thailand"))
+        captions.fields(CaptionPair("Thai tea", "tea", noun="cup"), "en", places.place_of("Thailand"))
 
 
 def test_marks_of_direction_are_removed():
@@ -237,11 +239,11 @@ def test_marks_of_direction_are_removed():
 
 def test_no_word_stands_for_two_cultures():
     owners = defaultdict(set)
-    tables = [*places._OF_CULTURE.items(), *((c.split("|")[0], c) for c in places._OTHERS.split(";"))]
-    for culture, countries in tables:
-        for name in countries.replace(";", "|").split("|"):
-            owners[places._key(name.strip())].add(culture.strip())
-    assert {name: c for name, c in owners.items() if len(c) > 1} == {}
+    for cultures in json.loads(places.ASSET.read_text(encoding="utf-8")).values():
+        for culture, words_by_kind in cultures.items():
+            for word in [culture, *(w for some in words_by_kind.values() for w in some)]:
+                owners[places.key_of(word)].add(culture)
+    assert len(owners) > 200 and {name: c for name, c in owners.items() if len(c) > 1} == {}
 
 
 def test_countries_codes_and_adjectives_lead_to_their_culture():
@@ -249,7 +251,7 @@ def test_countries_codes_and_adjectives_lead_to_their_culture():
     known = ["Korea"] * 4 + ["Arab"] * 2 + ["Netherlands", "Turkey", "Nigeria", None]
     assert [places.culture_of(a) for a in asked] == known
     assert {places.culture_of(c) for c in pocket.cultures()} == set(pocket.cultures())
-    assert set(places._OF_CULTURE) == set(pocket.cultures())
+    assert set(json.loads(places.ASSET.read_text(encoding="utf-8"))["cultures"]) == set(pocket.cultures())
 
 
 # Pictures
@@ -263,16 +265,16 @@ def test_pictures_become_upright_rgb_on_white_and_are_kept_once(tmp_path):
     exif = turned.getexif()
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.png", exif=exif)
-    (tmp_path / "shelf").mkdir()
-    shelf = Shelf(tmp_path / "shelf", None)
-    one = shelf.put(tmp_path / "clear.png")
-    with Image.open(tmp_path / "shelf" / one) as image:
+    (tmp_path / "store").mkdir()
+    store = ImageStore(tmp_path / "store", None)
+    one = store.put(tmp_path / "clear.png")
+    with Image.open(tmp_path / "store" / one) as image:
         assert (image.mode, image.getpixel((0, 0)), image.getpixel((1, 1))) == ("RGB", (0, 0, 255), (255, 255, 255))
-    with Image.open(tmp_path / "shelf" / shelf.put(tmp_path / "turned.png")) as image:
+    with Image.open(tmp_path / "store" / store.put(tmp_path / "turned.png")) as image:
         assert image.size == (2, 4)
-    assert shelf.put((tmp_path / "clear.png").read_bytes()) == one
-    assert len(list((tmp_path / "shelf" / "images").iterdir())) == 2
-    with Image.open(tmp_path / "shelf" / Shelf(tmp_path / "shelf", 12).put(png(0))) as image:
+    assert store.put((tmp_path / "clear.png").read_bytes()) == one
+    assert len(list((tmp_path / "store" / "images").iterdir())) == 2
+    with Image.open(tmp_path / "store" / ImageStore(tmp_path / "store", 12).put(png(0))) as image:
         assert image.size == (12, 12)
 
 
@@ -293,7 +295,7 @@ row_of = st.fixed_dictionaries(
 @settings(max_examples=200, deadline=None)
 def test_nothing_is_shared_between_splits_and_every_culture_has_all(rows, alike):
     log = Log()
-    done = groups.dealt(rows, alike, 1, log)
+    done = split.split(rows, alike, 1, log)
     assert len(done) + sum(out.count for out in log.left().values()) == len(rows)
     seen = defaultdict(set)
     for row in done:
@@ -318,12 +320,12 @@ def cells(culture, categories):
 def test_cultures_that_cannot_be_split_are_left_out():
     log = Log()
     rows = cells("x", "abc") + cells("y", "ab")
-    assert {r["culture"] for r in groups.dealt(rows, [], 0, log)} == {"x"}
+    assert {r["culture"] for r in split.split(rows, [], 0, log)} == {"x"}
     assert {r: n.count for r, n in log.left().items()} == {"its culture has fewer than three categories": 2}
     linked = cells("x", "abc")
     linked[2]["image"] = linked[1]["image"]
-    assert groups.dealt(linked, [], 0, Log()) == []
-    assert groups.dealt(cells("x", "abc"), [("xa", "xb")], 0, Log()) == []
+    assert split.split(linked, [], 0, Log()) == []
+    assert split.split(cells("x", "abc"), [("xa", "xb")], 0, Log()) == []
 
 
 # Sources
@@ -446,8 +448,7 @@ def test_what_cannot_be_asked_is_refused(tmp_path):
     put_cube(tmp_path)
     wrong = {
         "unknown source 'cub'; known: cube, cure": {"source": "cub"},
-        "unknown option 'sead'; known: seed": {"sead": 1},
-        "option seed: the split needs a whole number": {"seed": None},
+        "option seed=True: give a whole number": {"seed": True},
         "option labels: 'some' is not one of default, all": {"labels": "some"},
         "option captions: 'x' is not one of native": {"captions": "x"},
         "option images: there is no": {"images": tmp_path / "none"},
@@ -506,7 +507,7 @@ def test_ccub(tmp_path):
     rows += [["NGA", "FOOD", "https://x/n.jpg", "a bowl", "2024"]]
     put_csv(tmp_path / "ccub" / "all.csv", header, rows)
     for n, row in enumerate(rows):
-        put(tmp_path / "mine" / f"{name_of(row[2])}.jpg", png(n))
+        put(tmp_path / "mine" / f"{hashlib.sha256(row[2].encode()).hexdigest()}.jpg", png(n))
     report, found = imported("ccub", tmp_path / "ccub", tmp_path / "out", images=tmp_path / "mine")
     assert report.cultures == {"China": 3, "Korea": 4}
     assert left(report) == {"not one of the 15 cultures": 1, "the noun-only caption names the culture": 1}
@@ -750,8 +751,8 @@ def test_ids_of_a_source_become_ids_and_stay_apart(tmp_path):
     rows = [row | {"id": name} for row, name in zip(rows, names, strict=False)]
     put_own(tmp_path / "own", rows, "jsonl")
     _, found = imported("folder", tmp_path / "own", tmp_path / "out", licence="CC0-1.0")
-    assert len({schema.same_name(name) for name in found}) == len(rows) and "a-b" in found
-    assert not [name for name in found if schema.id_problem(name)]
+    assert len({same_name(name) for name in found}) == len(rows) and "a-b" in found
+    assert not [name for name in found if id_problem(name)]
     imported("folder", tmp_path / "own", tmp_path / "again", licence="CC0-1.0")
     assert [s.id for s in reading.load(tmp_path / "again").rows] == list(found)
 
@@ -759,9 +760,9 @@ def test_ids_of_a_source_become_ids_and_stay_apart(tmp_path):
 @given(texts=st.lists(st.text(st.sampled_from("aA/\\:. \0é\u202e\ud800-"), max_size=5), unique=True, max_size=6))
 def test_every_text_gives_an_id_of_its_own(texts):
     taken: dict[str, str] = {}
-    names = [_name(text, taken) for text in texts]
-    assert [schema.id_problem(name) for name in names] == [None] * len(names)
-    assert len({schema.same_name(name) for name in names}) == len(names)
+    names = [unique_id(text, taken) for text in texts]
+    assert [id_problem(name) for name in names] == [None] * len(names)
+    assert len({same_name(name) for name in names}) == len(names)
     assert all(name == text for name, text in zip(names, texts, strict=True) if "-" not in name)
 
 
@@ -839,7 +840,7 @@ def test_a_list_does_not_lead_out_of_the_folder_of_pictures(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("seed", -1), ("seed", 10**30), ("side", 0), ("side", -5), ("side", 10**9), ("longest", 0), ("side", 2.5)],
+    [("seed", -1), ("seed", 10**30), ("side", 0), ("side", -5), ("side", 10**9), ("longest", 0), ("side", True)],
 )
 def test_numbers_out_of_bounds_are_refused(tmp_path, option, value):
     put_own(tmp_path / "own", own_rows(), "jsonl")
@@ -987,9 +988,9 @@ def test_a_stamp_that_is_no_text_is_named(tmp_path):
 
 
 def test_every_source_says_what_it_is():
-    for source in importers.SOURCES:
-        module = __import__(f"interp.importers.{source}", fromlist=["read"])
-        assert module.SOURCE and module.COLUMNS and callable(module.read) and hasattr(module, "LICENCE")
+    for name, module in importers.SOURCES.items():
+        assert module.__name__ == f"interp.benchmarks.importers.{name}"
+        assert module.__doc__ and module.COLUMNS and callable(module.read) and hasattr(module, "LICENCE")
     files = {p.stem for p in Path(importers.__file__).parent.glob("*.py")}
-    helpers = {"__init__", "captions", "drafts", "finish", "groups", "pictures", "places", "tabular"}
+    helpers = {"__init__", "build", "captions", "image_store", "log", "options", "places", "source", "split"}
     assert files - helpers == set(importers.SOURCES)

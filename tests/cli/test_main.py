@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 
-from interp.cli import main
+from interp.cli.main import main
 from interp.errors import InterpError
 from interp.latents import neurons
 

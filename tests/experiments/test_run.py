@@ -1,4 +1,4 @@
-"""experiment: paired arms on a tiny model with a judge that reads pixels."""
+"""Paired arms on a tiny model with a judge that reads pixels."""
 
 import signal
 import subprocess
@@ -15,8 +15,10 @@ import interp
 from interp import stats
 from interp.activations import patching
 from interp.errors import InterpError
-from interp.experiments import arms, controls, files, setup
-from interp.experiments import effects as trials
+from interp.experiments import controls, files, setup
+from interp.experiments.arms import draw_arm, measure_arm, measure_arms
+from interp.experiments.controls import PlannedArm, maker, own_plans, plan_arms
+from interp.experiments.setup import Setup
 from interp.interventions import generate
 from interp.store import Journal
 from interp.types import UNRECOGNISABLE, Site
@@ -34,25 +36,25 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def test_arms_are_paired_and_seeded(tiny_neurons, options):
-    given = trials.trial(tiny_neurons, 0, **options)
-    first, second = given.stage.pictures("noun_only"), given.stage.pictures("noun_only")
+    shared = Setup.on(tiny_neurons, **options)
+    first, second = draw_arm(shared, "noun_only"), draw_arm(shared, "noun_only")
     assert np.array_equal(first, second)
     assert len({p.tobytes() for p in first}) == len(first)
-    zero = given.stage.pictures("noun_only", given.plans(lambda s: interp.Steer(s, 0)))
+    zero, nine = (
+        draw_arm(shared, "noun_only", own_plans(shared, tiny_neurons, maker("steer", strength))) for strength in (0, 9)
+    )
     assert np.array_equal(zero, first)
-    assert not np.array_equal(given.stage.pictures("noun_only", given.plans(lambda s: interp.Steer(s, 9))), first)
+    assert not np.array_equal(nine, first)
 
 
 def test_effect_is_what_a_loop_says(tiny_neurons, options):
     effect = interp.amplify(tiny_neurons, 6, random_control=3, **options)
-    given = trials.trial(tiny_neurons, 3, **options)
-    judge, cultures = options["judge"], given.stage.cultures
-    for name, plans in (
-        ("baseline", None),
-        ("amplified", given.plans(lambda s: interp.Amplify(s, 6))),
-        ("random", given.dealt(lambda s: interp.Amplify(s, 6))[0]),
-    ):
-        said = judge(given.stage.pictures("noun_only", plans)).culture
+    shared = Setup.on(tiny_neurons, **options)
+    judge, cultures = options["judge"], shared.cultures
+    planned = plan_arms(shared, tiny_neurons, lambda s: interp.Amplify(s, 6), "amplified", "noun_only", 3)
+    assert [arm.label for arm in planned if arm.drawn] == ["baseline", "amplified", "random"]
+    for arm in planned[:3]:
+        name, said = arm.label, judge(draw_arm(shared, "noun_only", arm.plans)).culture
         hit = np.array([100.0 * (a == c) for a, c in zip(said, cultures, strict=True)])
         assert np.array_equal(effect.arms[name].culture_hit, hit)
         assert effect.accuracy[name].estimate == pytest.approx(hit.mean())
@@ -64,18 +66,18 @@ def test_effect_is_what_a_loop_says(tiny_neurons, options):
 
 
 def test_an_interrupted_arm_goes_on(tiny_neurons, options, monkeypatch):
-    given = trials.trial(tiny_neurons, 0, **options)
-    monkeypatch.setattr(given.stage.model, "images_at_once", 8)
-    whole = given.stage.arm("baseline", "culture_style")
+    baseline, model = PlannedArm("baseline", "culture_style"), options["model"]
+    monkeypatch.setattr(model, "images_at_once", 8)
+    whole = measure_arm(Setup.on(tiny_neurons, **options), baseline)
     calls = []
-    images = type(given.stage.model).images
-    monkeypatch.setattr(type(given.stage.model), "images", lambda *a, **k: calls.append(1) or images(*a, **k))
-    again = trials.trial(tiny_neurons, 0, **options).stage.arm("baseline", "culture_style")
+    images = type(model).images
+    monkeypatch.setattr(type(model), "images", lambda *a, **k: calls.append(1) or images(*a, **k))
+    again = measure_arm(Setup.on(tiny_neurons, **options), baseline)
     assert not calls
     assert again.answer == whole.answer
     for judge in (PixelJudge(options["judge"].labels[::-1], "reversed"), PixelJudge(options["judge"].labels, None)):
         calls.clear()
-        trials.trial(tiny_neurons, 0, **options | {"judge": judge}).stage.arm("baseline", "culture_style")
+        measure_arm(Setup.on(tiny_neurons, **options | {"judge": judge}), baseline)
         assert calls, "another judge, or one without a digest, is asked anew"
 
 
@@ -180,11 +182,10 @@ def test_a_metric_that_is_paid_for_is_kept_by_the_picture_too(own_model, small_b
         judge = OpenAiJudge((*small_bench.cultures, UNRECOGNISABLE), "some-vlm", server.url, sender=Sender(6e6, 1))
         samples = tuple(small_bench.samples("test")[:12])
         metrics = (CultureVqa(judge), CultureVqa(options["judge"]))
-        stage = arms.Stage(own_model, options["judge"], samples, cache=tmp_path, progress=False, metrics=metrics)
+        shared = Setup(own_model, samples, options["judge"], metrics, cache=tmp_path, progress=False)
         with pytest.raises(InterpError, match="HTTP 401"):
-            stage.arm("paid", "noun_only")
-        found = arms.Stage(own_model, options["judge"], samples, cache=tmp_path, progress=False, metrics=metrics)
-        scores = found.arm("paid", "noun_only").scores["culture_vqa:some-vlm"]
+            measure_arm(shared, PlannedArm("paid", "noun_only"))
+        scores = measure_arm(shared, PlannedArm("paid", "noun_only")).scores["culture_vqa:some-vlm"]
         assert scores.tolist() == [100.0 * (s.culture == "Japan") for s in samples]
         assert len(server.requests) == 13
         # three batches of the judge's and of the free metric's, and twelve answers that were paid for
@@ -203,12 +204,22 @@ def test_controls_are_matched_and_hold_no_culture(tiny_neurons):
 
 
 def test_sets_are_dealt_evenly(tiny_neurons, options):
-    given = trials.trial(tiny_neurons, 2, **options)
-    plans, owner = given.dealt(interp.Mask)
-    assert len(plans) == len(given.stage.samples)
-    for culture in set(given.stage.cultures):
-        own = [o for o, c in zip(owner, given.stage.cultures, strict=True) if c == culture]
-        assert sorted(own) == [0, 1]
+    shared = Setup.on(tiny_neurons, **options)
+    random = plan_arms(shared, tiny_neurons, interp.Mask, "masked", "culture_style", 2)[2]
+    assert len(random.plans) == len(random.sets) == len(shared.samples)
+    for culture in set(shared.cultures):
+        assert sorted(n for n, c in zip(random.sets, shared.cultures, strict=True) if c == culture) == [0, 1]
+
+
+def test_control_sets_are_planned_on_all_samples_for_the_encoder_alone(tiny_neurons, options):
+    shared = Setup.on(tiny_neurons, **options)
+    planned = plan_arms(shared, tiny_neurons, interp.Mask, "masked", "culture_style", 2)
+    assert [arm.label for arm in planned if not arm.drawn] == ["random 0", "random 1"]
+    measured = measure_arms(shared, planned)
+    assert [arm.label for arm in measured.arms] == ["baseline", "masked", "random"]
+    assert len(measured.shift["treatment"]) == 1 and len(measured.shift["random"]) == 2
+    assert measured["masked"] is measured.arms[1]
+    assert not any(arm.sets for arm in plan_arms(shared, tiny_neurons, interp.Mask, "masked", "culture_style"))
 
 
 def test_splits_do_not_mix(tiny_model, tiny_sae, tiny_neurons, small_bench, options):
@@ -250,13 +261,13 @@ def test_steer_draws_pairs(tiny_model, tiny_neurons):
 def test_values_come_back(tiny_neurons, options, tmp_path):
     effect = interp.ablate(tiny_neurons, random_control=2, **options)
     files.save(effect, tmp_path / "effect", files.manifest("interp ablate", "ablate", neurons=tiny_neurons))
-    again = files.load(tmp_path / "effect")
+    again = interp.read(tmp_path / "effect")
     assert again.accuracy == effect.accuracy
     for name, arm in effect.arms.items():
         np.testing.assert_array_equal(again.arms[name].culture_hit, arm.culture_hit)
     (tmp_path / "effect" / "manifest.json").unlink()
     with pytest.raises(InterpError, match="no manifest"):
-        files.load(tmp_path / "effect")
+        interp.read(tmp_path / "effect")
 
 
 def test_seeds_depend_on_the_sample_alone():
@@ -283,7 +294,7 @@ def test_pictures_of_the_scan_are_those_of_the_interchange(tiny_model, small_ben
     chosen = small_bench.subset("detection", 2, 0).samples("detection")
     pairs, site = [s.native for s in chosen], Site(last, "resid")
     swapped = patching.interchange(tiny_model, pairs, site, "modifier", patching.donors(tiny_model, pairs, [site]))
-    said = judge(generate.render(tiny_model, swapped, [setup.seed_of(s.id) for s in chosen])).culture
+    said = judge(generate.draw(tiny_model, swapped, [setup.seed_of(s.id) for s in chosen])).culture
     hit = [100 * (a == s.culture) for a, s in zip(said, chosen, strict=True)]
     assert found.causal_images["resid modifier"][last].estimate == pytest.approx(np.mean(hit))
     assert np.array_equal(found.delta_ca, scores.delta_ca)

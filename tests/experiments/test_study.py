@@ -4,22 +4,22 @@ import csv
 import json
 import re
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import interp
 from interp.errors import InterpError
-from interp.experiments import images
+from interp.experiments import images, parts
 from interp.experiments.study import Study
+from interp.experiments.variants import variants
 from interp.hub import load
 from interp.metrics import image_folder
 from interp.report import build
 from interp.report.paper import numbers as paper
 from interp.report.paper import reproduce, tables
 from interp.report.paper.page import written
-from interp.report.results import Results
+from interp.report.results import read_results
 
 
 @pytest.fixture(scope="module")
@@ -36,32 +36,34 @@ def out(quick, tmp_path_factory):
 
 
 def test_the_quick_report_shows_the_method_at_work(out):
-    found = Results.read(out / "results.json")
-    assert found.sizes.samples == 45 and found.sizes.of == 1800 and found.sizes.split == "test"
-    assert found.gap.with_modifier.estimate >= 80 and found.gap.noun_only.estimate <= 20
-    assert found.ablate.difference.estimate <= -40 < -10 <= found.ablate.random_difference.estimate
-    assert found.wake.woken.estimate >= 60 and found.wake.random.estimate <= 10
-    measured = {m.name: m.arms for m in found.measures}
-    assert measured["culture_vqa corrected"]["woken"].estimate >= 60
-    assert measured["lpips-alex"]["woken"].estimate < 0.7 * measured["lpips-alex"]["noun only"].estimate
+    found = read_results(out / "results.json")
+    assert found["sizes"] == {"samples": 45, "of": 1800, "split": "test"}
+    assert found["gap"]["with_modifier"]["estimate"] >= 80 and found["gap"]["noun_only"]["estimate"] <= 20
+    ablate, wake = found["ablate"], found["wake"]
+    assert ablate["difference"]["estimate"] <= -40 < -10 <= ablate["random_difference"]["estimate"]
+    assert wake["woken"]["estimate"] >= 60 and wake["random"]["estimate"] <= 10
+    measured = {m["name"]: {arm: i["estimate"] for arm, i in m["arms"].items()} for m in found["measures"]}
+    assert measured["culture_vqa corrected"]["woken"] >= 60
+    assert measured["lpips-alex"]["woken"] < 0.7 * measured["lpips-alex"]["noun only"]
     fits = measured["clipscore:pocket-clip:culture_style"]
-    assert fits["woken"].estimate > fits["noun only"].estimate + 0.1 > fits["random woken"].estimate
-    assert set(measured["diversity"]) == {
-        "with modifier",
-        "masked",
-        "random masked",
-        "noun only",
-        "woken",
-        "random woken",
-        "enhanced",
-    }
-    assert measured["diversity"]["woken"].estimate > 0
-    assert set(found.held_out) == {"with modifier", "noun only", "woken", "enhanced"}
-    assert found.enhance.arms["enhanced"].estimate >= 80
-    assert abs(found.enhance.difference["moved to layer 6"].estimate) <= 10
-    assert [v for v in found.variants if v.literal] and [v for v in found.variants if v.recipe]
-    assert found.manifest.model_digest == interp.load("pocket").model_digest
-    assert found.neurons.keys() == set(interp.benchmark("pocket").cultures)
+    assert fits["woken"] > fits["noun only"] + 0.1 > fits["random woken"]
+    arms = {"with modifier", "masked", "random masked", "noun only", "woken", "random woken", "enhanced"}
+    assert set(measured["diversity"]) == arms
+    assert measured["diversity"]["woken"] > 0
+    assert set(found["held_out"]) == {"with modifier", "noun only", "woken", "enhanced"}
+    assert found["enhance"]["arms"]["enhanced"]["estimate"] >= 80
+    assert abs(found["enhance"]["difference"]["moved to layer 6"]["estimate"]) <= 10
+    assert [v for v in found["variants"] if v["literal"]] and [v for v in found["variants"] if v["recipe"]]
+    assert found["manifest"]["model_digest"] == interp.load("pocket").model_digest
+    assert found["neurons"].keys() == set(interp.benchmark("pocket").cultures)
+
+
+def test_parts_are_values_that_are_saved_and_read(quick, out, tmp_path):
+    for n, part in enumerate((parts.layers, parts.ablated, parts.swept, parts.off_target, parts.sae_figures, variants)):
+        value = quick.ask(part)
+        again = interp.read(interp.save(value, tmp_path / str(n)))
+        assert repr(again) == repr(value)
+        assert quick.ask(part) is value, "it is measured once"
 
 
 def test_its_page_and_figures_are_there(out):
@@ -102,18 +104,19 @@ def test_every_exhibit_writes_its_files(paper_folder):
 
 
 def test_exhibits_say_what_the_report_says(paper_folder, out):
-    found = Results.read(out / "results.json")
+    found = read_results(out / "results.json")
     numbers = {n: json.loads((paper_folder / f"{n}.json").read_text())["numbers"] for n in reproduce.MAKERS}
-    assert numbers["table1"]["accuracy"]["masked"]["estimate"] == found.ablate.masked.estimate
+    assert numbers["table1"]["accuracy"]["masked"]["estimate"] == found["ablate"]["masked"]["estimate"]
     assert numbers["table5"] == numbers["table1"]
-    assert numbers["table3"]["accuracy"]["woken"]["estimate"] == found.wake.woken.estimate
-    assert numbers["table3"]["accuracy"]["enhanced"]["estimate"] == found.enhance.arms["enhanced"].estimate >= 80
-    assert numbers["fig6"]["peak"] == found.layers.peak and numbers["fig7"] == found.neurons
+    assert numbers["table3"]["accuracy"]["woken"]["estimate"] == found["wake"]["woken"]["estimate"]
+    enhanced = found["enhance"]["arms"]["enhanced"]["estimate"]
+    assert numbers["table3"]["accuracy"]["enhanced"]["estimate"] == enhanced >= 80
+    assert numbers["fig6"]["peak"] == found["layers"]["peak"] and numbers["fig7"] == found["neurons"]
     assert numbers["table4"]["four_image"]["estimate"] > 95 and numbers["table4"]["four_image"]["n"] == 1800
     assert numbers["table6"]["captions"]["woken"]["n"] == 100
-    assert numbers["fig11"]["recipe"]["culture_vqa"] == found.sweep.culture_vqa
-    measures = {m.name: m.arms for m in found.measures}
-    assert numbers["table2"]["pocket, woken"]["lpips-alex"]["estimate"] == measures["lpips-alex"]["woken"].estimate
+    assert numbers["fig11"]["recipe"]["culture_vqa"] == found["sweep"]["culture_vqa"]
+    measures = {m["name"]: m["arms"] for m in found["measures"]}
+    assert numbers["table2"]["pocket, woken"]["lpips-alex"]["estimate"] == measures["lpips-alex"]["woken"]["estimate"]
 
 
 def _csv(path):
@@ -169,6 +172,6 @@ def test_an_unknown_exhibit_is_refused_with_the_known_ones(quick, tmp_path):
 
 def test_without_an_enhancer_nothing_is_made_up(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(load, "SHIPPED", tmp_path)
-    bare = replace(quick)
-    assert bare.enhancers == {} and bare.enhanced is None
+    bare = Study.named(quick.model, quick.bench, "quick", progress=False)
+    assert bare.ask(parts.enhancers) == {} and bare.ask(parts.enhanced) is None
     assert "No enhancer was trained" in tables.fine_tuned(bare)

@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from interp import store
 from interp.errors import InterpError
-from interp.hub import fetch, publish, published, verify, writing
 from interp.hub import golden as golden_vectors
+from interp.hub import load, publish, verify
 from interp.hub.card import card as write_card
 from interp.hub.manifest import GOLDEN, Published
 from interp.interventions import enhancer
@@ -122,39 +122,40 @@ def test_saes_come_back_as_they_were(saes, written):
     for given, options in zip(
         saes, [{"layer": 9}, {"layer": 10, "site": "z", "encoder": "text_encoder_2"}], strict=True
     ):
-        found = published.load_sae(written.folder, **options)
+        found = load.load_sae(written.folder, **options)
         assert replace(found.ref, path="") == replace(given.ref, path="")
-        assert all(torch.equal(getattr(found, name), getattr(given, name)) for name in sae._NAMES)
+        assert all(torch.equal(getattr(found, name), getattr(given, name)) for name in sae.NAMES)
     assert (written.kind, written.url, written.revision) == ("sae", None, None)
     assert written.files == {k: store.sha256_bytes(v) for k, v in contents(written.folder).items()}
 
 
 def test_what_is_not_there_is_said(written):
     with pytest.raises(InterpError, match=r"an SAE without layer=; published there: text_encoder\.9\.resid, "):
-        published.load_sae(written.folder)
+        load.load_sae(written.folder)
     with pytest.raises(InterpError, match="nothing published for layer 3; it has 9, 10"):
-        published.load_sae(written.folder, 3)
+        load.load_sae(written.folder, 3)
     with pytest.raises(InterpError, match=r"asked for the SAE at text_encoder\.9\.z; published there"):
-        published.load_sae(written.folder, 9, "z")
+        load.load_sae(written.folder, 9, "z")
     with pytest.raises(InterpError, match="asked for one of kind 'enhancer', but what was published there is sae"):
-        published.load_enhancer(written.folder)
+        load.load_enhancer(written.folder)
 
 
 def test_an_enhancer_comes_back_and_does_the_same(made_enhancer, tmp_path):
     done = publish.publish(made_enhancer, REPO, "MIT", True, tmp_path / "out", model_name="tiny")
-    found = published.load_enhancer(done.folder)
+    found = load.load_enhancer(done.folder)
     h = torch.randn(3, D_IN)
     assert replace(found, path="") == replace(made_enhancer, path="")
     assert torch.equal(enhancer.resolve(found)(h), enhancer.resolve(made_enhancer)(h))
     golden = load_file(done.folder / "layer_05" / GOLDEN)
     assert not torch.equal(golden["inputs"], golden["outputs"])
-    assert "license: mit\n" in (done.folder / "README.md").read_text()
+    told = (done.folder / "README.md").read_text()
+    assert "license: mit\n" in told and 'import interp\n\nenhancer = interp.load_enhancer("org/name")\n' in told
 
 
 def test_neurons_come_with_their_sae_and_can_be_used_elsewhere(tiny_neurons, tiny_sae, tmp_path):
     done = publish.publish(tiny_neurons, REPO, "CC-BY-4.0", True, tmp_path / "out")
     moved = Path(shutil.copytree(done.folder, tmp_path / "elsewhere"))
-    found = published.load_neurons(moved)
+    found = load.load_neurons(moved)
     assert found.sae.path == str(moved / sae.folder_name(tiny_sae.ref.site))
     assert torch.equal(sae.resolve(found["Japan"].sae).W_enc, tiny_sae.W_enc)
     assert {c: s.indices for c, s in found.sets.items()} == {c: s.indices for c, s in tiny_neurons.sets.items()}
@@ -163,6 +164,7 @@ def test_neurons_come_with_their_sae_and_can_be_used_elsewhere(tiny_neurons, tin
     told = (moved / "README.md").read_text()
     assert told.count(f"SHA-256 `{tiny_neurons.benchmark_digest}`") == 2, "of the neurons and of their SAE"
     assert "was not recorded" not in told and "| Japan | ja | 4 |" in told
+    assert 'import interp\n\nneurons = interp.load_neurons("org/name")\n' in told
 
 
 def test_golden_vectors_are_those_of_sae_lens_and_of_a_loop(saes, written):
@@ -354,7 +356,7 @@ def test_no_path_of_this_machine_is_published(written, tmp_path):
     [("pea-diffusion:/data/pea/", "pea-diffusion:pea"), ("/data/m18", "m18"), ("org/name", "org/name"), (None, None)],
 )
 def test_a_models_name_loses_its_folder(name, plain):
-    assert writing._plain(name) == plain
+    assert publish.plain_name(name) == plain
 
 
 # ------------------------------------------------------------------------------------------------------------ the card
@@ -419,12 +421,12 @@ def hub(written, tmp_path, monkeypatch):
 
 
 def test_one_layer_is_fetched_from_one_commit_and_verified(saes, hub, tmp_path):
-    found = published.load_sae(REPO, 9, revision="v1")
+    found = load.load_sae(REPO, 9, revision="v1")
     assert found.ref.digest == saes[0].ref.digest
     assert hub == [(REPO, "v1"), (REPO, "c" * 40)]
     assert not (Path(found.ref.path).parent / "layer_10_z_text_encoder_2").exists()
     with pytest.raises(InterpError, match="org/name: nothing published for layer 4"):
-        fetch.fetch(REPO, 4)
+        load.fetch(REPO, 4)
 
 
 def test_a_damaged_download_is_refused(hub, written, folder, monkeypatch):
@@ -432,11 +434,11 @@ def test_a_damaged_download_is_refused(hub, written, folder, monkeypatch):
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo, allow_patterns, revision: str(folder))
     with pytest.raises(InterpError, match=r"layer_09/sae_weights\.safetensors: its SHA-256 is"):
-        published.load_sae(REPO, 9)
+        load.load_sae(REPO, 9)
 
 
 def test_a_hub_that_cannot_be_asked_is_said():
     with pytest.raises(InterpError, match="neither a folder nor a hub id"):
-        fetch.fetch("no such folder")
+        load.fetch("no such folder")
     with pytest.raises(InterpError, match=r"org/nothing-here: no such folder, and the hub gave no files"):
-        fetch.fetch("org/nothing-here")
+        load.fetch("org/nothing-here")

@@ -1,4 +1,4 @@
-"""finetuning and Enhance: the identity at the start, the losses against plain code, resuming, controls."""
+"""Training and Enhance: the identity at the start, the losses against plain code, resuming, controls."""
 
 import json
 from dataclasses import replace
@@ -12,10 +12,11 @@ from diffusers import DDPMScheduler
 import interp
 from interp import InterpError, store
 from interp.activations import capture
-from interp.interventions import denoising, enhancer, enhancer_training
+from interp.interventions import denoising, enhancer, enhancer_steps, enhancer_training
 from interp.interventions.edits import Amplify, Enhance, Mask, Plan
 from interp.interventions.enhancer import EnhancerNet
-from interp.interventions.enhancer_training import EnhancerSettings, train_enhancer
+from interp.interventions.enhancer_steps import EnhancerSettings
+from interp.interventions.enhancer_training import train_enhancer
 from interp.types import Site
 
 FAST = EnhancerSettings(width=8, steps=6, batch=2, rate=1e-2, checkpoint=2)
@@ -52,20 +53,19 @@ def test_the_module_is_equation_10(tmp_path):
     assert torch.allclose(net(h.float()).double(), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("loss", enhancer_training.LOSSES)
+@pytest.mark.parametrize("loss", enhancer_steps.LOSSES)
 def test_each_loss_by_plain_hooks(loss, tiny_model, small_bench, tmp_path):
     """Against one pass with a forward hook and the formulas written out."""
     if loss == "perceptual":
         tiny_model = _resized(tiny_model, 64)
-    run = enhancer_training._Run(
-        tiny_model, small_bench, small_bench.samples("train"), SITE, replace(FAST, loss=loss), tmp_path, {}
-    )
-    torch.nn.init.normal_(run.net.norm.weight, generator=torch.Generator().manual_seed(0))
+    by = enhancer_steps.objective(tiny_model, small_bench, SITE, replace(FAST, loss=loss))
+    net = enhancer_steps.begin(by).net
+    torch.nn.init.normal_(net.norm.weight, generator=torch.Generator().manual_seed(0))
     samples = list(small_bench.samples("train")[:2])
     t = torch.tensor([100, 700])
-    clean = torch.cat([run._clean(s) for s in samples])
+    clean = torch.cat([enhancer_steps.clean_latents(by, s) for s in samples])
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    found = run._loss(samples, samples, clean, noise, t)
+    found = enhancer_steps.batch_loss(by, net, [(s, s) for s in samples], clean, noise, t)
 
     pipe = tiny_model.pipeline
     encoder = tiny_model.encoders["text_encoder"]
@@ -74,9 +74,9 @@ def test_each_loss_by_plain_hooks(loss, tiny_model, small_bench, tmp_path):
     real = tokens.mask.bool()[..., None]
     handle = block.register_forward_hook(
         lambda _, __, out: (
-            (torch.where(real, run.net(out[0]), out[0]), *out[1:])
+            (torch.where(real, net(out[0]), out[0]), *out[1:])
             if isinstance(out, tuple)
-            else torch.where(real, run.net(out), out)
+            else torch.where(real, net(out), out)
         )
     )
     with torch.no_grad():
@@ -90,7 +90,7 @@ def test_each_loss_by_plain_hooks(loss, tiny_model, small_bench, tmp_path):
     x0 = (noisy - (1 - alpha).sqrt() * said) / alpha.sqrt() if kind == "epsilon" else None
     assert kind == "epsilon"
     wanted = torch.stack([
-        torch.from_numpy(np.array(small_bench.image(s).resize((run.side,) * 2)) / 127.5 - 1).permute(2, 0, 1).float()
+        torch.from_numpy(np.array(small_bench.image(s).resize((by.side,) * 2)) / 127.5 - 1).permute(2, 0, 1).float()
         for s in samples
     ])  # fmt: skip
     if loss == "noise":
@@ -100,12 +100,12 @@ def test_each_loss_by_plain_hooks(loss, tiny_model, small_bench, tmp_path):
     else:
         with torch.no_grad():
             drawn = pipe.vae.decode(x0 / pipe.vae.config.scaling_factor, return_dict=False)[0]
-        own = torch.cat([run._pixels(s) for s in samples])
+        own = torch.cat([enhancer_steps.pixels(by, s) for s in samples])
         assert loss == "pixel" or torch.allclose(own, wanted, atol=0.02)
-        expected = ((drawn - own) ** 2).mean() if loss == "pixel" else run.lpips(drawn, own).mean()
+        expected = ((drawn - own) ** 2).mean() if loss == "pixel" else by.lpips(drawn, own).mean()
     assert float(found.detach()) == pytest.approx(float(expected), rel=1e-4)
     found.backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in run.net.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
 def _resized(model, size):
@@ -141,31 +141,29 @@ def test_nothing_but_the_enhancer_learns(tiny_model, trained, small_bench, tmp_p
 def test_it_learns(tiny_model, small_bench, tmp_path):
     """On two samples, the loss of a fixed draw falls."""
     settings = replace(FAST, steps=40, loss="latent", batch=4)
-    run = enhancer_training._Run(
-        tiny_model, small_bench, small_bench.samples("train")[:2], SITE, settings, tmp_path, {}
-    )
-    fixed = [list(run.samples)] * 2
-    clean = torch.cat([run._clean(s) for s in run.samples])
+    by = enhancer_steps.objective(tiny_model, small_bench, SITE, settings)
+    by, state = replace(by, pairs=by.pairs[:2]), enhancer_steps.begin(by)
+    clean = torch.cat([enhancer_steps.clean_latents(by, s) for s, _ in by.pairs])
     noise, t = torch.randn(clean.shape, generator=torch.Generator().manual_seed(5)), torch.tensor([500, 800])
-    first = float(run._loss(*fixed, clean, noise, t).detach())
+    first = float(enhancer_steps.batch_loss(by, state.net, by.pairs, clean, noise, t).detach())
     for number in range(settings.steps):
-        run.step(number)
-    assert float(run._loss(*fixed, clean, noise, t).detach()) < 0.999 * first
+        enhancer_steps.step(by, state, number)
+    assert float(enhancer_steps.batch_loss(by, state.net, by.pairs, clean, noise, t).detach()) < 0.999 * first
 
 
 def test_a_killed_run_goes_on_to_the_same_result(tiny_model, small_bench, trained, tmp_path, monkeypatch):
-    folder, step, done = tmp_path / "killed", enhancer_training._Run.step, []
+    folder, step, done = tmp_path / "killed", enhancer_training.step, []
 
-    def dying(self, number):
+    def dying(by, state, number):
         if number == 5:
             raise KeyboardInterrupt
         done.append(number)
-        return step(self, number)
+        return step(by, state, number)
 
-    monkeypatch.setattr(enhancer_training._Run, "step", dying)
+    monkeypatch.setattr(enhancer_training, "step", dying)
     with pytest.raises(KeyboardInterrupt):
         train_enhancer(tiny_model, small_bench, 1, settings=FAST, folder=folder, progress=False)
-    monkeypatch.setattr(enhancer_training._Run, "step", step)
+    monkeypatch.setattr(enhancer_training, "step", step)
     assert done == [0, 1, 2, 3, 4] and (folder / enhancer_training.STATE).is_file()
     with pytest.raises(InterpError, match="another settings"):
         train_enhancer(tiny_model, small_bench, 1, settings=replace(FAST, rate=1), folder=folder, progress=False)
@@ -236,9 +234,9 @@ def test_it_is_an_intervention_like_any_other(tiny_model, tiny_m9, tiny_neurons,
 
 def test_shuffled_references_are_of_another_culture(small_bench):
     samples = small_bench.samples("train")
-    shown = enhancer_training._references(samples, replace(FAST, references="shuffled"))
+    shown = enhancer_steps.references(samples, replace(FAST, references="shuffled"))
     assert all(a.culture != b.culture for a, b in zip(samples, shown, strict=True))
-    assert enhancer_training._references(samples, FAST) == list(samples)
+    assert enhancer_steps.references(samples, FAST) == list(samples)
 
 
 def test_an_enhancer_and_its_controls_are_trained_alike(tiny_model, small_bench, tmp_path):
@@ -281,8 +279,6 @@ def test_bad_input_is_named(tiny_model, small_bench, trained, tmp_path):
 
 def test_the_card_shows_names_as_text():
     manifest = store.new_manifest("x", config={"site": "a`b`\n# c"}, model_digest="0" * 64)
-    told = enhancer_training.card(
-        manifest, enhancer_training.EnhancerSettings(), "m`](javascript:x)\n# d", "b\n<script>", [1.0]
-    )
+    told = enhancer_training.card(manifest, EnhancerSettings(), "m`](javascript:x)\n# d", "b\n<script>", [1.0])
     assert [line for line in told.splitlines() if line.startswith("#")] == ["# Layer enhancer"]
     assert "``a`b` # c``" in told and "``m`](javascript:x) # d``" in told and "`b <script>`" in told

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from interp.errors import InterpError
-from interp.latents import neurons, scores
-from interp.latents.scores import Rule, WfsAccumulator, elbow, select
+from interp.latents import curves, neurons, scores
+from interp.latents.scores import WfsAccumulator
+from interp.latents.selection import Rule, elbow, select
 from interp.types import Neurons, SaeRef, Site
 
 REF = SaeRef("saes/tiny/layer_03", "d" * 64, Site(3), "m" * 64, d_in=4, d_sae=6, k=2)
@@ -208,13 +209,13 @@ def test_build_refuses_what_does_not_fit():
 
 
 def test_overlap_is_the_jaccard_index(made: Neurons):
-    np.testing.assert_allclose(neurons.overlap(made), [[1, 1 / 3], [1 / 3, 1]])
+    np.testing.assert_allclose(curves.overlap(made).values, [[1, 1 / 3], [1 / 3, 1]])
 
 
 def test_two_empty_sets_have_no_overlap():
     nothing = {"Italy": counts([[0.0] * 6]), "Japan": counts([[0.0] * 6])}
     made = neurons.build(nothing, nothing, REF, languages=["it", "ja"], split="", benchmark_digest="")
-    assert np.isnan(neurons.overlap(made)).all()
+    assert np.isnan(curves.overlap(made).values).all()
     assert neurons.to_table(made).empty
 
 

@@ -181,7 +181,7 @@ def test_pictures_are_those_of_one_latent_masked_or_added(found):
                     if prompt in (s.native.culture_style.text, s.native.noun_only.text)
                 ]
                 drawn = [
-                    [generate.render(found.model, generate.encode(found.model, [prompt], [plan]),
+                    [generate.draw(found.model, generate.encode(found.model, [prompt], [plan]),
                                        [seed_of(s.id)], 2)[0] for plan in (None, edit)] for s in same
                 ]  # fmt: skip
                 # a batch rounds otherwise than a single picture: one level

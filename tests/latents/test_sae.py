@@ -120,7 +120,8 @@ def test_features_of_any_precision_are_encoded_in_float32(tmp_path: Path, dtype:
 def test_reading_does_not_import_sae_lens(tmp_path: Path):
     ours = random_sae(tmp_path / "sae")
     sae.save(ours, {})
-    code = f"import sys, interp.sae; interp.sae.load({str(tmp_path / 'sae')!r}); sys.exit('sae_lens' in sys.modules)"
+    place = str(tmp_path / "sae")
+    code = f"import sys; from interp.latents import sae; sae.load({place!r}); sys.exit('sae_lens' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -197,7 +198,7 @@ def test_figures_equal_a_plain_loop(tmp_path: Path):
 def test_figures_do_not_depend_on_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ours, x = random_sae(tmp_path), noise(200, D_IN)
     whole = sae.measure(ours, x)
-    monkeypatch.setattr(sae, "_CHUNK", 7)
+    monkeypatch.setattr(sae, "CHUNK", 7)
     parts = sae.measure(ours, x)
     assert parts.pop("explained_variance") == pytest.approx(whole.pop("explained_variance"), rel=1e-6)
     assert parts == whole
@@ -342,7 +343,7 @@ def test_one_step_is_gao_et_als_loss_and_torchs_adamw():
     x = planted(64)
     trainer = sae_training._Trainer(x, replace(TINY, normalise="none"), "cpu")
     trainer.silent[:20] = 99
-    weights = {name: getattr(trainer.sae, name).detach().clone().requires_grad_() for name in sae._NAMES}
+    weights = {name: getattr(trainer.sae, name).detach().clone().requires_grad_() for name in sae.NAMES}
     w_enc, b_enc, w_dec, b_dec = weights.values()
     pre = ((x - b_dec) @ w_enc + b_enc) * w_dec.norm(dim=1)
     rows = w_dec / w_dec.norm(dim=1, keepdim=True)

@@ -215,7 +215,7 @@ def test_captions_are_cut_at_77_tokens_and_cleaned(tower):
     torch.testing.assert_close(tower.texts([LONG]), tower.texts([kept + " e altro " + LONG]), atol=1e-6, rtol=0)
     # What open_clip's cleaning makes of it, with ftfy 6.3.1.
     given, cleaned = " п’ять  пʼять “кіт” &amp;amp; l‘eau\n", "п'ять п'ять \"кіт\" & l'eau"
-    assert towers._cleaned(given) == cleaned
+    assert towers.cleaned(given) == cleaned
     assert torch.equal(tower.texts([given]), tower.texts([cleaned]))
 
 

@@ -170,7 +170,7 @@ def test_measurements_and_comparisons_are_kept(small_bench, judge, tmp_path, tin
     for number, value in enumerate((one, found)):
         folder = tmp_path / str(number)
         values.save(value, folder, values.manifest("interp compare", "compare", tiny_model, small_bench))
-        back = values.load(folder)
+        back = values.read(folder)
         assert repr(back) == repr(value) and type(back) is type(value)
     assert np.array_equal(back.systems[0].scores["mean"], one.scores["mean"])
 

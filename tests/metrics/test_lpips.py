@@ -238,7 +238,7 @@ def test_a_pack_larger_than_a_pass_is_scored_alike(alex, monkeypatch):
     np.testing.assert_allclose(
         Lpips(Drawn(drawn)).measure(pictures, [sample(n) for n in drawn]).values, whole.values, atol=1e-6
     )
-    assert torch.allclose(alex.embed_pictures(pictures)[4], alex.embed_pictures(pictures[4:])[0], atol=1e-7)
+    assert torch.allclose(alex.embed_images(pictures)[4], alex.embed_images(pictures[4:])[0], atol=1e-7)
 
 
 def test_the_reference_itself_scores_nothing():

@@ -1,4 +1,4 @@
-"""measured: batches, groups, and a journal that a killed run goes on from."""
+"""metrics/run: batches, groups, and a journal that a killed run goes on from."""
 
 import signal
 import subprocess
@@ -13,7 +13,7 @@ from stand_ins import Mean
 
 from interp import InterpError
 from interp.benchmarks.images import write
-from interp.metrics import run as measured
+from interp.metrics import run
 from interp.metrics.base import Scores
 from interp.metrics.culture_vqa import CultureVqa
 from interp.metrics.image_folder import find
@@ -43,7 +43,7 @@ def _pictures(count, seed=0):
 def test_scores_come_in_the_pictures_order_and_in_batches(small_bench):
     samples = list(small_bench.samples("test"))[:30] * 5
     pictures, metric = _pictures(150), Mean()
-    found = measured.measure([metric], pictures, samples, progress=False)["mean"]
+    found = run.measure([metric], pictures, samples, progress=False)["mean"]
     assert np.array_equal(found.values, [p.mean() for p in pictures])
     assert max(map(len, metric.calls)) == 5
 
@@ -51,7 +51,7 @@ def test_scores_come_in_the_pictures_order_and_in_batches(small_bench):
 def test_groups_are_never_divided(small_bench):
     samples = list(small_bench.samples("test"))[:30] * 5
     pictures, metric = _pictures(150), Spread()
-    found = measured.measure([metric], pictures, samples, progress=False)["spread"].values
+    found = run.measure([metric], pictures, samples, progress=False)["spread"].values
     for i in (0, 77, 149):
         same = [p.mean() for p, s in zip(pictures, samples, strict=True) if s.id == samples[i].id]
         assert found[i] == sum(abs(pictures[i].mean() - m) for m in same)
@@ -62,10 +62,10 @@ def test_groups_are_never_divided(small_bench):
 def test_a_second_run_computes_nothing_again(kind, small_bench, tmp_path):
     samples = list(small_bench.samples("test"))[:30] * 3
     pictures, cache = _pictures(90), tmp_path / "scores.jsonl"
-    first = measured.measure([kind()], pictures[:60], samples[:60], cache, progress=False)
+    first = run.measure([kind()], pictures[:60], samples[:60], cache, progress=False)
     metric = kind()
-    second = measured.measure([metric], pictures, samples, cache, progress=False)
-    fresh = measured.measure([kind()], pictures, samples, progress=False)
+    second = run.measure([metric], pictures, samples, cache, progress=False)
+    fresh = run.measure([kind()], pictures, samples, progress=False)
     name = metric.name
     assert np.array_equal(second[name].values, fresh[name].values)
     # a picture more of a sample makes another group of it
@@ -73,24 +73,24 @@ def test_a_second_run_computes_nothing_again(kind, small_bench, tmp_path):
     if kind is Mean:
         assert np.array_equal(second[name].values[:60], first[name].values)
     again = kind()
-    measured.measure([again], pictures, samples, cache, progress=False)
+    run.measure([again], pictures, samples, cache, progress=False)
     assert again.calls == []
     changed = kind()
     changed.digest = "2"
-    measured.measure([changed], pictures, samples, cache, progress=False)
+    run.measure([changed], pictures, samples, cache, progress=False)
     assert changed.calls, "another digest is another metric"
     nameless = kind()
     nameless.digest = ""
-    measured.measure([nameless], pictures, samples, cache, progress=False)
+    run.measure([nameless], pictures, samples, cache, progress=False)
     assert nameless.calls, "without a digest nothing is kept"
 
 
 def test_the_unscored_are_tried_again(small_bench, tmp_path):
     samples = list(small_bench.samples("test"))[:4]
     pictures = [*_pictures(3), np.full((4, 6, 3), 255, dtype=np.uint8)]
-    measured.measure([Mean()], pictures, samples, tmp_path / "a.jsonl", progress=False)
+    run.measure([Mean()], pictures, samples, tmp_path / "a.jsonl", progress=False)
     metric = Mean()
-    found = measured.measure([metric], pictures, samples, tmp_path / "a.jsonl", progress=False)["mean"].values
+    found = run.measure([metric], pictures, samples, tmp_path / "a.jsonl", progress=False)["mean"].values
     assert metric.calls == [[samples[3].id]] and np.isnan(found[3]) and not np.isnan(found[:3]).any()
 
 
@@ -101,23 +101,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from stand_ins import Mean
 
-from interp.metrics.judges.openai import OpenAiJudge
-from interp.metrics.judges.sender import Sender
+from interp.metrics.judges.remote.openai import OpenAiJudge
+from interp.metrics.judges.remote.sender import Sender
 
 what, url, cache, labels, count, threads = sys.argv[1:]
 judge = OpenAiJudge(tuple(labels.split(",")), "some-vlm", url, sender=Sender(6e6, int(threads)))
 samples = [SimpleNamespace(id=f"s-{n}", culture="Japan", category="ant") for n in range(int(count))]
 pictures = [np.full((4, 4, 3), n, dtype=np.uint8) for n in range(int(count))]
 if what == "measure":
-    from interp.metrics import measured
+    from interp.metrics import run
     from interp.metrics.culture_vqa import CultureVqa
 
-    found = measured.measure([CultureVqa(judge)], pictures, samples, Path(cache), False)
+    found = run.measure([CultureVqa(judge)], pictures, samples, Path(cache), False)
     print(*found["culture_vqa:some-vlm"].answers)
 else:
-    from interp.metrics import reliability
+    from interp.metrics.judge_trust import reliability
 
     print(*reliability.ask(judge, samples, lambda s: pictures[int(s.id[2:])]).culture)
 """
@@ -187,16 +186,16 @@ def test_a_server_that_ends_a_run_takes_nothing_from_it(tmp_path, small_bench):
             server.requests.clear()
             judge = OpenAiJudge(labels, f"vlm-{what}", server.url, sender=Sender(6e6, 4))
 
-            def run(what=what, judge=judge):
+            def again(what=what, judge=judge):
                 if what == "measure":
-                    return measured.measure([CultureVqa(judge)], pictures, samples, tmp_path / "s.jsonl", False)
+                    return run.measure([CultureVqa(judge)], pictures, samples, tmp_path / "s.jsonl", False)
                 return reliability.ask(judge, samples, lambda s: pictures[samples.index(s)])
 
             with pytest.raises(InterpError, match="HTTP 401"):
-                run()
+                again()
             sent = len(server.requests)
             assert 9 <= sent <= 12, "what was in flight comes to its end, and nothing more is sent"
-            run()
+            again()
             assert len(server.requests) == 30 + 1
 
 
@@ -205,7 +204,7 @@ def test_equal_pictures_of_one_sample_are_paid_for_once(tmp_path, small_bench):
     sample, picture = small_bench.samples("test")[0], _pictures(1)[0]
     with Server(_letter) as server:
         judge = OpenAiJudge((*small_bench.cultures, UNRECOGNISABLE), "vlm", server.url, sender=Sender(6e6, 4))
-        found = measured.measure([CultureVqa(judge)], [picture] * 9, [sample] * 9, tmp_path / "s.jsonl", False)
+        found = run.measure([CultureVqa(judge)], [picture] * 9, [sample] * 9, tmp_path / "s.jsonl", False)
     assert len(server.requests) == 1 and found["culture_vqa:vlm"].answers == ("Japan",) * 9
 
 
@@ -214,18 +213,18 @@ def test_free_metrics_are_written_by_the_chunk(tmp_path, small_bench, monkeypatc
     record_all = Journal.record_all
     monkeypatch.setattr(Journal, "record_all", lambda self, units: writes.append(len(units)) or record_all(self, units))
     samples = list(small_bench.samples("test"))[:30] * 3
-    measured.measure([Mean()], _pictures(90), samples, tmp_path / "s.jsonl", progress=False)
+    run.measure([Mean()], _pictures(90), samples, tmp_path / "s.jsonl", progress=False)
     assert sorted(writes) == [27, 63]
 
 
 def test_bad_input_is_named(small_bench):
     samples = list(small_bench.samples("test"))[:2]
     with pytest.raises(InterpError, match="3 pictures but 2 samples"):
-        measured.measure([Mean()], _pictures(3), samples)
+        run.measure([Mean()], _pictures(3), samples)
     with pytest.raises(InterpError, match="mean, mean"):
-        measured.measure([Mean(), Mean()], _pictures(2), samples)
+        run.measure([Mean(), Mean()], _pictures(2), samples)
     with pytest.raises(InterpError, match="none"):
-        measured.measure([], _pictures(2), samples)
+        run.measure([], _pictures(2), samples)
 
 
 def test_pictures_are_found_by_their_samples_name(tmp_path):

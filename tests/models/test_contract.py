@@ -9,7 +9,8 @@ from stand_ins import PixelJudge
 
 import interp
 from interp.activations import capture
-from interp.experiments import effects
+from interp.experiments.arms import condition
+from interp.experiments.setup import Setup
 from interp.latents import sae_training
 from interp.types import UNRECOGNISABLE
 
@@ -75,13 +76,10 @@ def test_whole_method(model, few, tmp_path, monkeypatch):
             folder = tmp_path / f"{name}-{site}"
             sae = interp.train_sae(model, few, scores.peak, site, name, settings, folder, progress=False)
             neurons = interp.find_neurons(model, sae, few, interp.Rule(k=4, tau=None), progress=False)
-            stage = effects.trial(neurons, 0, **given).stage
+            setup = Setup.on(neurons, **given)
             for make in (interp.Mask, lambda s: interp.Amplify(s, 50), lambda s: interp.Steer(s, 50)):
-                plans = [interp.Plan.of(make(neurons[c])) for c in stage.cultures]
-                before, after = (
-                    stage.conditioning("culture_style", [interp.Plan()] * len(plans)),
-                    stage.conditioning("culture_style", plans),
-                )
+                plans = [interp.Plan.of(make(neurons[c])) for c in setup.cultures]
+                before, after = condition(setup, "culture_style"), condition(setup, "culture_style", plans)
                 fields = [(before.embeds, after.embeds), (before.pooled, after.pooled)]
                 assert any(a is not None and not torch.equal(a, b) for a, b in fields), make
                 assert before.negative is None or torch.equal(before.negative, after.negative)

@@ -69,7 +69,7 @@ def test_certificate_finds_what_is_broken(tiny_model, monkeypatch):
     with monkeypatch.context() as patch:
 
         def keys(self, envoy, layer):
-            return self._attention(envoy, layer).key.output
+            return self.block(envoy, layer).attention.self.key.output
 
         patch.setattr(XlmRoberta, "values", keys)
         with pytest.raises(InterpError, match="A·V equals the module's output"):

@@ -8,7 +8,9 @@ import pytest
 
 import interp
 from interp.benchmarks import pocket
-from interp.experiments.arms import Stage
+from interp.experiments.arms import measure_arm
+from interp.experiments.controls import PlannedArm
+from interp.experiments.setup import Setup
 from interp.hub import load
 from interp.latents import sae
 from interp.metrics.judges.base import hits
@@ -35,9 +37,9 @@ def test_judge_knows_real_composites(bench):
 
 
 def test_the_gap_is_there(model, bench):
-    stage = Stage(model, load_judge(), bench.subset("test", 1, 0).samples("test"), progress=False)
-    assert stage.arm("style", "culture_style").culture_hit.mean() >= 80
-    assert stage.arm("plain", "noun_only").culture_hit.mean() <= 20
+    shared = Setup(model, bench.subset("test", 1, 0).samples("test"), load_judge(), progress=False)
+    assert measure_arm(shared, PlannedArm("style", "culture_style")).culture_hit.mean() >= 80
+    assert measure_arm(shared, PlannedArm("plain", "noun_only")).culture_hit.mean() <= 20
 
 
 def test_the_shipped_sae_fits_the_model_and_loads_in_sae_lens(model):

@@ -9,6 +9,7 @@ import signal
 import sys
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ import pytest
 import torch
 
 from interp.errors import InterpError
+from interp.models.show_o2 import child
 from interp.models.show_o2 import process as show_o2
-from interp.models.show_o2.process import ShowO2Process
+from interp.models.show_o2.process import WORKER, Settings, ShowO2Process
 
 PYTHON = Path(sys.executable)
 IMPORTS = "import os, signal, subprocess, sys, time\n"
@@ -95,6 +97,10 @@ def repository(tmp_path_factory):
     return folder
 
 
+def launch(repository, worker=WORKER):
+    return ShowO2Process(Settings(python=PYTHON, repository=repository), Path(), "cpu", worker)
+
+
 @pytest.fixture
 def start(repository, tmp_path):
     """Start a worker with a script's text; whatever is started is closed at the end."""
@@ -103,8 +109,8 @@ def start(repository, tmp_path):
     def make(text=DRAWER, **settings):
         script = tmp_path / "standin.py"
         script.write_text(IMPORTS + text)
-        settings = {"python": PYTHON, "repository": repository, "device": "cpu"} | settings
-        started.append(ShowO2Process(worker=script, **settings))
+        settings = {"python": PYTHON, "repository": repository} | settings
+        started.append(ShowO2Process(Settings(**settings), Path(), "cpu", script))
         return started[-1]
 
     yield make
@@ -117,7 +123,7 @@ def drawer(repository, tmp_path_factory):
     """One good worker for all requests that leave it whole."""
     script = tmp_path_factory.mktemp("drawer") / "standin.py"
     script.write_text(IMPORTS + DRAWER)
-    with ShowO2Process(PYTHON, repository, device="cpu", worker=script) as process:
+    with closing(launch(repository, script)) as process:
         yield process
 
 
@@ -146,7 +152,7 @@ def gone(pid):
 
 def reaped(process):
     """Whether the worker is gone for good: no zombie, no child to wait for."""
-    pid = process._process.pid
+    pid = process._child.process.pid
     with pytest.raises(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
     return gone(pid)
@@ -180,14 +186,14 @@ def test_no_pictures_are_left_behind(drawer, tmp_path, monkeypatch):
 def test_progress_is_shown_on_request(drawer, capsys):
     drawer.draw(["x", "x", "x"], [0, 1, 2])
     assert capsys.readouterr().err == ""
-    drawer.draw(["slow", "slow"], [0, 1], label="baseline", progress=True)
+    drawer.draw(["slow", "slow"], [0, 1], progress=True)
     bar = capsys.readouterr().err
-    assert "baseline" in bar and "0/2" in bar and "1/2" in bar
+    assert "Show-o2" in bar and "0/2" in bar and "1/2" in bar
 
 
 def test_what_libraries_print_or_read_is_kept_from_the_protocol(drawer):
     np.testing.assert_array_equal(drawer.draw(["printed"], [5]), [expected("printed", 5)])
-    said = show_o2._tail(drawer._errors)
+    said = child.tail(drawer._child.errors)
     assert {"not JSON", "from a child"} <= set(said)
 
 
@@ -213,7 +219,7 @@ def test_a_request_without_sense_is_not_sent(drawer, prompts, seeds, settings, s
     with pytest.raises(InterpError, match=said):
         drawer.draw(prompts, seeds, **settings)
     assert drawer._requests == before
-    assert drawer._end.alive
+    assert drawer._child.alive
 
 
 # The model's part, on a stand-in with Show-o's modules, signatures and shapes
@@ -391,7 +397,7 @@ def checkout(tmp_path_factory):
 @pytest.fixture(scope="module")
 def show_o(checkout):
     """The real worker on it."""
-    with ShowO2Process(PYTHON, checkout, device="cpu") as process:
+    with closing(launch(checkout)) as process:
         yield process
 
 
@@ -420,7 +426,7 @@ def test_the_real_worker_says_what_it_is(show_o):
     assert show_o.model == "showlab/show-o2-7B"
     assert show_o.versions["torch"] == torch.__version__
     assert show_o.versions.keys() == {"python", "torch", "transformers", "diffusers", "numpy"}
-    assert "Show-o prints" in show_o2._tail(show_o._errors)
+    assert "Show-o prints" in child.tail(show_o._child.errors)
 
 
 def test_what_show_o_would_do_silently_is_refused(show_o):
@@ -478,14 +484,14 @@ def test_a_model_that_loads_too_long_is_killed(start, monkeypatch):
 
 def watch_ends(monkeypatch):
     """The processes that were reaped, for those whose object is never handed out."""
-    ended, kill = [], show_o2._kill
+    ended, kill = [], child.kill
 
     def note(process):
         kill(process)
         if process not in ended:
             ended.append(process)
 
-    monkeypatch.setattr(show_o2, "_kill", note)
+    monkeypatch.setattr(child, "kill", note)
     return ended
 
 
@@ -517,7 +523,7 @@ def test_a_worker_that_does_not_start(start, monkeypatch, script, said):
 def test_the_tail_is_short(start):
     with pytest.raises(InterpError) as error:
         start("for n in range(5000): sys.stderr.write(f'line {n}\\r\\n\\n')\nsys.exit(3)")
-    assert str(error.value).splitlines()[1:] == [f"line {n}" for n in range(5000 - show_o2.TAIL, 5000)]
+    assert str(error.value).splitlines()[1:] == [f"line {n}" for n in range(5000 - child.TAIL, 5000)]
 
 
 # What goes wrong later
@@ -563,7 +569,7 @@ def test_a_request_that_is_not_read(start):
 
 def test_a_worker_that_is_gone_before_it_is_asked(start):
     process = start(says(HELLO, then="sys.exit(4)"))
-    assert gone(process._process.pid)
+    assert gone(process._child.process.pid)
     with pytest.raises(InterpError, match="its process ended with exit code 4"):
         process.draw(["x"], [0])
     assert reaped(process)
@@ -598,11 +604,11 @@ def test_one_picture_too_many(start):
 
 
 def test_close_kills_and_may_come_twice(start):
-    with start() as process:
-        pid, pipes = process._process.pid, (process._process.stdin, process._process.stdout)
+    with closing(start()) as process:
+        pid, pipes = process._child.process.pid, (process._child.process.stdin, process._child.process.stdout)
         assert Path(f"/proc/{pid}").exists()
     assert reaped(process)
-    assert all(pipe.closed for pipe in pipes) and process._errors.closed
+    assert all(pipe.closed for pipe in pipes) and process._child.errors.closed
     process.close()
 
 
@@ -624,8 +630,8 @@ def test_an_interrupted_request_ends_the_worker(start):
 
 def test_a_forgotten_process_is_killed(start, repository, tmp_path):
     start().close()
-    forgotten = ShowO2Process(PYTHON, repository, device="cpu", worker=tmp_path / "standin.py")
-    pid = forgotten._process.pid
+    forgotten = launch(repository, tmp_path / "standin.py")
+    pid = forgotten._child.process.pid
     del forgotten
     assert gone(pid)
     with pytest.raises(ChildProcessError):
@@ -634,5 +640,5 @@ def test_a_forgotten_process_is_killed(start, repository, tmp_path):
 
 def test_the_worker_ends_when_its_parent_does(start):
     process = start()
-    process._process.stdin.close()
-    assert process._process.wait(60) == 0
+    process._child.process.stdin.close()
+    assert process._child.process.wait(60) == 0

@@ -1,123 +1,17 @@
-"""models.sizes: counts against the modules, operations and memory against real passes."""
+"""models.sizes: counts against the modules, estimates against the passes they are made of."""
 
 import json
 import shutil
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
+from components import CLIP, FLUX, LCM, PIXART, SD3, SDXL, T5, UNET, VAE, XLMR, save
 
 from interp import InterpError
-from interp.models import sizes
+from interp.models import passes, sizes
 from interp.models.placement import Placement
 
 GIB = 2**30
-UNET = {
-    "sample_size": 8,
-    "block_out_channels": [16, 32],
-    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
-    "layers_per_block": 1,
-    "cross_attention_dim": 16,
-    "attention_head_dim": 8,
-    "norm_num_groups": 8,
-}
-SDXL = UNET | {
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 4,
-    "projection_class_embeddings_input_dim": 6 * 4 + 10,
-}
-LCM = UNET | {"time_cond_proj_dim": 12}
-VAE = {
-    "block_out_channels": [8, 16],
-    "down_block_types": ["DownEncoderBlock2D"] * 2,
-    "up_block_types": ["UpDecoderBlock2D"] * 2,
-    "latent_channels": 4,
-    "norm_num_groups": 8,
-    "sample_size": 16,
-}
-CLIP = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 12,
-    "projection_dim": 10,
-}
-XLMR = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 14,
-    "type_vocab_size": 1,
-    "project_dim": 16,
-    "has_pre_transformation": True,
-}
-T5 = {"vocab_size": 60, "d_model": 16, "d_kv": 4, "d_ff": 20, "num_layers": 2, "num_heads": 3}
-SD3 = {
-    "sample_size": 8,
-    "patch_size": 2,
-    "in_channels": 4,
-    "out_channels": 4,
-    "num_layers": 2,
-    "attention_head_dim": 8,
-    "num_attention_heads": 2,
-    "joint_attention_dim": 16,
-    "caption_projection_dim": 16,
-    "pooled_projection_dim": 10,
-    "pos_embed_max_size": 8,
-}
-FLUX = {
-    "in_channels": 16,
-    "num_layers": 1,
-    "num_single_layers": 1,
-    "attention_head_dim": 16,
-    "num_attention_heads": 2,
-    "joint_attention_dim": 16,
-    "pooled_projection_dim": 16,
-    "guidance_embeds": True,
-    "axes_dims_rope": [4, 4, 8],
-}
-PIXART = {
-    "sample_size": 8,
-    "patch_size": 2,
-    "in_channels": 4,
-    "out_channels": 8,
-    "num_layers": 2,
-    "attention_head_dim": 8,
-    "num_attention_heads": 3,
-    "cross_attention_dim": 24,
-    "caption_channels": 16,
-    "norm_type": "ada_norm_single",
-    "norm_elementwise_affine": False,
-    "use_additional_conditions": True,
-}
-
-
-def real(kind, config, seed=0):
-    """A module of the class with random weights on the CPU."""
-    torch.manual_seed(seed)
-    made = sizes._class(kind)
-    if kind in sizes.ENCODERS:
-        return made(made.config_class.from_dict(config)).eval()
-    return made.from_config(config).eval()
-
-
-def save(folder, pipeline, components):
-    """A folder in diffusers' layout; returns its modules by name."""
-    modules = {name: real(kind, config) for name, (kind, config) in components.items()}
-    for name, module in modules.items():
-        module.save_pretrained(folder / name)
-    index = {name: ["library", kind] for name, (kind, _) in components.items()}
-    others = {"safety_checker": ["x", "Checker"], "image_encoder": [None, None], "requires_safety_checker": False}
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline, **others, **index}))
-    return modules
-
-
 SD_PARTS = {
     "text_encoder": ("CLIPTextModel", CLIP),
     "unet": ("UNet2DConditionModel", UNET),
@@ -214,7 +108,7 @@ def test_what_is_missing_or_damaged_is_named(sd):
     path = folder / "unet" / "diffusion_pytorch_model.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(InterpError, match=r"unet/diffusion_pytorch_model.safetensors: .*download it again"):
+    with pytest.raises(InterpError, match=r"unet/diffusion_pytorch_model.safetensors: .*fetch the model again"):
         sizes.parts(folder)
     path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors"))
     with pytest.raises(
@@ -248,116 +142,6 @@ def test_only_components_that_are_there_and_hold_weights_are_parts(sd):
         sizes.parts(folder)
 
 
-# ----------------------------------------------------------------------------------------------------------- operations
-
-
-def test_flops_of_a_unet_equal_a_real_pass():
-    from diffusers.models.attention_processor import AttnProcessor
-
-    unet = real("UNet2DConditionModel", SDXL)
-    unet.set_attn_processor(AttnProcessor())
-    extra = {"text_embeds": torch.randn(2, 10), "time_ids": torch.randn(2, 6)}
-    with torch.no_grad(), FlopCounterMode(display=False) as counted:
-        unet(torch.randn(2, 4, 8, 8), 7, torch.randn(2, 12, 16), added_cond_kwargs=extra)
-    cost = sizes.cost("UNet2DConditionModel", json.dumps(SDXL), torch.float32, rows=2, side=8, tokens=12)
-    assert cost.flops == counted.get_total_flops() > 1e6
-
-
-def test_flops_of_clip_equal_the_formula():
-    """A layer: four d×d projections, two of the MLP, scores and their product with the values."""
-    n, d, hidden, layers = 12, 16, 24, 3
-    layer = 2 * n * (4 * d * d + 2 * d * hidden) + 2 * 2 * n * n * d
-    assert sizes.cost("CLIPTextModel", json.dumps(CLIP), torch.float32, tokens=n).flops == layers * layer
-    projected = sizes.cost("CLIPTextModelWithProjection", json.dumps(CLIP), torch.float32, tokens=n).flops
-    assert projected == layers * layer + 2 * d * 10
-
-
-def rand(*shape):
-    return torch.rand(shape)
-
-
-def ids(count):
-    return torch.arange(3, 3 + count)[None]
-
-
-PASSES = [
-    (
-        "UNet2DConditionModel",
-        LCM,
-        {"rows": 2, "side": 12, "tokens": 5},
-        lambda m: m(rand(2, 4, 12, 12), 7, rand(2, 5, 16), timestep_cond=rand(2, 12)),
-    ),
-    (
-        "SD3Transformer2DModel",
-        SD3,
-        {"rows": 2, "side": 8, "tokens": 7},
-        lambda m: m(rand(2, 4, 8, 8), rand(2, 7, 16), rand(2, 10), rand(2)),
-    ),
-    (
-        "FluxTransformer2DModel",
-        FLUX,
-        {"rows": 1, "side": 8, "tokens": 7},  # patches of two by two
-        lambda m: m(rand(1, 16, 16), rand(1, 7, 16), rand(1, 16), rand(1), rand(16, 3), rand(7, 3), rand(1)),
-    ),
-    (
-        "PixArtTransformer2DModel",
-        PIXART,
-        {"rows": 2, "side": 8, "tokens": 7},
-        lambda m: m(rand(2, 4, 8, 8), rand(2, 7, 16), rand(2), {"resolution": rand(2, 2), "aspect_ratio": rand(2, 1)}),
-    ),
-    ("AutoencoderKL", VAE, {"side": 6}, lambda m: m.decode(rand(1, 4, 6, 6))),
-    ("T5EncoderModel", T5, {"tokens": 9}, lambda m: m(ids(9))),
-    ("XLMRobertaModel", XLMR, {"tokens": 9}, lambda m: m(ids(9))),
-    ("RobertaSeriesModelWithTransformation", XLMR, {"tokens": 9}, lambda m: m(ids(9))),
-]
-
-
-@pytest.mark.parametrize(("kind", "config", "shape", "run"), PASSES, ids=[kind for kind, *_ in PASSES])
-def test_flops_equal_a_real_pass(kind, config, shape, run):
-    """torch's counter does not know the fused attention of the CPU: scores, and their product with the values."""
-
-    def attention(q, k, v, *rest, **options):
-        return 2 * q[0] * q[1] * q[2] * k[2] * (q[3] + v[3])
-
-    known = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
-    module = real(kind, config)
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=known) as counted:
-        run(module)
-    assert sizes.cost(kind, json.dumps(config), torch.float32, **shape).flops == counted.get_total_flops() > 1e4
-    assert sizes.run(module, **shape) is not None  # as the benchmark does
-
-
-def test_live_bytes_follow_the_tensors():
-    weights = torch.nn.Conv2d(3, 5, 1, device="meta")
-    x = torch.empty(1, 3, 10, 10, device="meta")  # 1200 bytes, made before
-    with torch.no_grad(), sizes._Live(weights) as live, sizes._Fused(live):
-        a = x + 1
-        b = a.view(-1)
-        assert (live.now, live.peak) == (1200, 1200)
-        c = a * b.sum()
-        assert (live.now, live.peak) == (2400, 2404)
-        del a
-        assert live.now == 2400
-        del b
-        assert live.now == 1200
-        d = weights(c)
-        assert (live.now, live.peak) == (1200 + 2000, 1200 + 2000 + 1200 + 60)
-        del c, d
-        assert live.now == 0
-        q = torch.empty(1, 2, 1000, 4, device="meta")
-        out = F.scaled_dot_product_attention(q, q, q)
-        assert live.now == live.peak == 2 * q.nbytes == 2 * out.nbytes
-
-
-def test_live_bytes_of_a_bigger_batch_in_half_the_width():
-    config, shape = json.dumps(UNET), {"side": 32, "tokens": 5}
-    one, two = (sizes.cost("UNet2DConditionModel", config, torch.float32, rows=r, **shape) for r in (1, 2))
-    half = sizes.cost("UNet2DConditionModel", config, torch.float16, rows=2, **shape)
-    assert two.flops == 2 * one.flops == half.flops
-    assert 1.9 * one.live_bytes < two.live_bytes <= 2 * one.live_bytes
-    assert 0.5 * two.live_bytes <= half.live_bytes < 0.55 * two.live_bytes
-
-
 # --------------------------------------------------------------------------------------------------------- the estimate
 
 CPU = Placement("cpu", torch.float32, "none", False)
@@ -365,7 +149,7 @@ CPU = Placement("cpu", torch.float32, "none", False)
 
 def cost(part, dtype=torch.float32, **shape):
     kind, config = SD_PARTS[part]
-    return sizes.cost(kind, json.dumps(config), dtype, **shape)
+    return passes.cost(kind, json.dumps(config), dtype, **shape)
 
 
 def test_estimate_adds_up(unchanged_sd):
@@ -390,7 +174,7 @@ def test_estimate_follows_size_and_dtype(unchanged_sd):
     assert large.step_flops == step.flops
     assert large.weights_bytes == 2 * sum(p.parameters for p in large.parts)
     assert large.activation_bytes == sizes.HEAP + max(step.live_bytes, decode.live_bytes)
-    assert large.activation_bytes == sizes.activation_bytes(unchanged_sd, torch.bfloat16, 64)
+    assert large.activation_bytes == sizes.stages(unchanged_sd, large.parts, torch.bfloat16, 64).activation_bytes
     with pytest.raises(InterpError, match="images of 15 pixels: this model's are a multiple of 2"):
         sizes.estimate(unchanged_sd, CPU, 1, size=15)
 
@@ -435,11 +219,11 @@ def test_families_read_and_guide_as_their_pipelines(tmp_path):
     for pipeline, (components, shape, tokens) in cases.items():
         folder = tmp_path / pipeline
         save(folder, pipeline, components)
-        found = sizes._costs(folder, sizes.parts(folder), torch.float32, None)
-        kind, config = next(c for c in components.values() if c[0] in sizes.DENOISERS)
-        texts = [c for c in components.values() if c[0] in sizes.ENCODERS]
-        want = [sizes.cost(k, json.dumps(c), torch.float32, tokens=n) for (k, c), n in zip(texts, tokens, strict=True)]
-        assert found.step == sizes.cost(kind, json.dumps(config), torch.float32, **shape)
+        found = sizes.stages(folder, sizes.parts(folder), torch.float32, None)
+        kind, config = next(c for c in components.values() if c[0] in passes.DENOISERS)
+        texts = [c for c in components.values() if c[0] in passes.ENCODERS]
+        want = [passes.cost(k, json.dumps(c), torch.float32, tokens=n) for (k, c), n in zip(texts, tokens, strict=True)]
+        assert found.step == passes.cost(kind, json.dumps(config), torch.float32, **shape)
         assert found.encode.flops == sum(w.flops for w in want)
         assert found.encode.live_bytes == max(w.live_bytes for w in want)
 
@@ -454,7 +238,7 @@ def test_xlm_roberta_reads_what_its_tokenizer_says(tmp_path):
     (tmp_path / "tokenizer").mkdir()
     said = tmp_path / "tokenizer" / "tokenizer_config.json"
     said.write_text('{"model_max_length": 9}')
-    encode = sizes.cost(kind, json.dumps(XLMR), torch.float32, tokens=9)
+    encode = passes.cost(kind, json.dumps(XLMR), torch.float32, tokens=9)
     assert sizes.estimate(tmp_path, CPU, 1).encode_flops == encode.flops
     said.write_text('{"model_max_length": 1000000000000000019884624838656}')
     with pytest.raises(InterpError, match="text_encoder reads 14 at most"):
@@ -469,7 +253,7 @@ def test_sdxl_in_half_precision_decodes_in_full(tmp_path):
     for name, folder in folders.items():
         save(folder, name, SD_PARTS | {"unet": ("UNet2DConditionModel", SDXL)})
     found = {
-        (name, dtype): sizes._costs(folder, sizes.parts(folder), dtype, None).decode.live_bytes
+        (name, dtype): sizes.stages(folder, sizes.parts(folder), dtype, None).decode.live_bytes
         for name, folder in folders.items()
         for dtype in (torch.float16, torch.bfloat16)
     }
@@ -498,8 +282,6 @@ def test_what_cannot_be_estimated_is_named(sd):
         (folder / "model_index.json").write_text(json.dumps(index | change))
         with pytest.raises(InterpError, match=message):
             sizes.estimate(folder, CPU, 1)
-    with pytest.raises(InterpError, match="nothing is known of the class 'OtherText'"):
-        sizes.build("OtherText", "{}")
 
 
 def test_lines_name_every_figure():

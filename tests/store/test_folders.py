@@ -1,4 +1,4 @@
-"""store.folders and store.runs: whole or not at all, one step, one run at a time, and never what is not ours."""
+"""store.folders: whole or not at all, in one step, and never what is not ours."""
 
 import os
 import resource
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from interp import store
-from interp.errors import InterpError, InterpWarning
+from interp.errors import InterpError
 from interp.store import folders
 
 OWNED = store.Owned("boxes", "box.json", "box", ("box.json", "lid.bin"))
@@ -25,8 +25,58 @@ def box(path: Path, text: str) -> None:
 
 
 def run(code: str, *arguments: object, **more) -> subprocess.CompletedProcess:
-    given = [sys.executable, "-c", "import os, signal, sys, time\nfrom pathlib import Path\n" + code]
-    return subprocess.run([*given, *map(str, arguments)], capture_output=True, text=True, check=False, **more)
+    command = [sys.executable, "-c", "import os, signal, sys, time\nfrom pathlib import Path\n" + code]
+    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=False, **more)
+
+
+class TestAtomicFolder:
+    def test_it_appears_whole(self, tmp_path: Path):
+        target = tmp_path / "runs" / "a"
+        with store.atomic_folder(target) as folder:
+            (folder / "deep").mkdir()
+            (folder / "deep" / "f").write_text("x")
+            assert not target.exists()
+        assert (target / "deep" / "f").read_text() == "x"
+        assert list(target.parent.iterdir()) == [target]
+
+    @pytest.mark.parametrize("existing", ["refuse", "replace", "keep"])
+    def test_an_error_leaves_nothing(self, tmp_path: Path, existing: str):
+        def fill() -> None:
+            with store.atomic_folder(tmp_path / "a", existing) as folder:
+                (folder / "f").write_text("x")
+                raise RuntimeError("stop")
+
+        with pytest.raises(RuntimeError, match="stop"):
+            fill()
+        assert not any(tmp_path.iterdir())
+
+    def test_an_existing_folder_is_refused_before_any_work(self, tmp_path: Path):
+        (tmp_path / "a").mkdir()
+        with pytest.raises(InterpError, match="exists; remove it"), store.atomic_folder(tmp_path / "a"):
+            pytest.fail("the block ran")
+
+    @pytest.mark.parametrize(("existing", "text"), [("replace", "new"), ("keep", "old")])
+    def test_an_existing_folder_is_replaced_or_kept(self, tmp_path: Path, existing: str, text: str):
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "f").write_text("old")
+        (tmp_path / "a" / "only-old").touch()
+        with store.atomic_folder(tmp_path / "a", existing) as folder:
+            (folder / "f").write_text("new")
+        assert (tmp_path / "a" / "f").read_text() == text
+        assert (tmp_path / "a" / "only-old").exists() == (existing == "keep")
+        assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+    def test_a_folder_that_appears_meanwhile_is_not_overwritten(self, tmp_path: Path):
+        def race() -> None:
+            with store.atomic_folder(tmp_path / "a") as folder:
+                (folder / "f").write_text("mine")
+                (tmp_path / "a").mkdir()
+                (tmp_path / "a" / "f").write_text("theirs")
+
+        with pytest.raises(OSError, match="not empty"):
+            race()
+        assert (tmp_path / "a" / "f").read_text() == "theirs"
+        assert list(tmp_path.iterdir()) == [tmp_path / "a"]
 
 
 class TestReplacing:
@@ -172,78 +222,6 @@ with store.atomic_folder(Path(sys.argv[1])) as folder:
         assert {p.name for p in tmp_path.iterdir()} == {"b", ".mine.partial", ".x.0123456789ab.txt"}
 
 
-class TestLocks:
-    def test_a_second_run_is_refused_and_a_killed_one_lets_go(self, tmp_path: Path):
-        code = """
-from interp import store
-with store.locked(Path(sys.argv[1])):
-    print("in", flush=True)
-    time.sleep(60)
-"""
-        preamble = "import sys, time\nfrom pathlib import Path\n"
-        process = subprocess.Popen([sys.executable, "-c", preamble + code, str(tmp_path / "r")], stdout=subprocess.PIPE)
-        assert process.stdout is not None and process.stdout.readline() == b"in\n"
-        with pytest.raises(InterpError, match="another run is writing there"), store.locked(tmp_path / "r"):
-            pytest.fail("two runs")
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        with store.locked(tmp_path / "r"), store.locked(tmp_path / "r"):
-            pass
-
-    def test_first_use_by_four_processes_at_once(self, tmp_path: Path):
-        code = """
-from interp import store
-def fill(folder):
-    (folder / "weights").write_bytes(b"w" * 100_000)
-    with open(sys.argv[2], "a") as log:
-        log.write("filled\\n")
-    time.sleep(0.3)
-print(store.cached_folder(Path(sys.argv[1]), fill))
-"""
-        given = [sys.executable, "-c", "import sys, time\nfrom pathlib import Path\n" + code]
-        environment = os.environ | {"INTERP_CACHE": str(tmp_path / "cache")}
-        paths = [str(tmp_path / "cache" / "m"), str(tmp_path / "log")]
-        running = [subprocess.Popen([*given, *paths], env=environment, stdout=subprocess.DEVNULL) for _ in range(4)]
-        assert [process.wait() for process in running] == [0] * 4
-        assert (tmp_path / "log").read_text() == "filled\n", "the others waited"
-        assert store.changed(tmp_path / "cache" / "m") == []
-
-
-class TestCachedFolder:
-    def fill(self, folder: Path) -> None:
-        (folder / "deep").mkdir()
-        (folder / "deep" / "weights").write_bytes(bytes(range(200)))
-
-    def test_what_changed_is_made_again_aloud(self, tmp_path: Path, monkeypatch):
-        monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
-        place = store.cached_folder(tmp_path / "m", self.fill)
-        weights = place / "deep" / "weights"
-        for harm in (
-            lambda: weights.write_bytes(bytes(range(199)) + b"\0"),
-            weights.unlink,
-            (place / store.SUMS).unlink,
-            lambda: (place / store.SUMS).write_text((place / store.SUMS).read_text().replace("weights", "xeights")),
-        ):
-            times = os.stat(weights)
-            harm()
-            if weights.exists():
-                os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
-            with pytest.warns(InterpWarning, match="is made again"):
-                store.cached_folder(tmp_path / "m", self.fill)
-            assert weights.read_bytes() == bytes(range(200)) and store.changed(place) == []
-
-    def test_what_somebody_put_there_is_kept(self, tmp_path: Path, monkeypatch):
-        monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
-        place = store.cached_folder(tmp_path / "m", self.fill)
-        (place / "notes.txt").write_text("mine")
-        assert store.cached_folder(tmp_path / "m", self.fill) == place
-        (place / "deep" / "weights").write_bytes(b"damaged")
-        with pytest.raises(InterpError, match=r"notes\.txt is not of interp; move that away"):
-            store.cached_folder(tmp_path / "m", self.fill)
-        assert (place / "notes.txt").read_text() == "mine"
-
-
 class TestPlaces:
     @pytest.mark.parametrize(
         ("name", "said"),
@@ -295,47 +273,3 @@ class TestPlaces:
         assert {p.name for p in tmp_path.iterdir()} == {"a.json", "j"}
         journal.record("b", 2)
         assert store.Journal(tmp_path / "j").done("b") == 2
-
-
-class TestRunFolder:
-    def test_it_says_what_ran_from_start_to_end(self, tmp_path: Path):
-        out = tmp_path / "r"
-        with store.run_folder(out, store.new_manifest("interp ablate", stage="ablate", seeds={"a": 1})):
-            begun = store.read_manifest(out)
-            assert begun.wall_seconds is None and begun.seeds == {"a": 1}
-            (out / "value.json").write_text("x")
-        assert store.read_manifest(out).wall_seconds is not None
-        with store.run_folder(out, store.new_manifest("interp ablate again", stage="ablate")):
-            # the old manifest may not stand beside new results of a run that is killed
-            assert store.read_manifest(out).command == "interp ablate again"
-        assert store.read_manifest(out).command == "interp ablate again"
-        assert (out / "value.json").read_text() == "x"
-
-    @pytest.mark.parametrize("there", ["thesis.tex", "value.json", "figure.png", "manifest.json", "results.json"])
-    def test_somebody_elses_folder_is_refused(self, tmp_path: Path, there: str):
-        (tmp_path / there).write_text("{}")
-        with pytest.raises(InterpError) as error, store.run_folder(tmp_path, store.new_manifest("x", stage="ablate")):
-            pytest.fail("it ran")
-        assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
-        assert [p.name for p in tmp_path.iterdir()] == [there] and (tmp_path / there).read_text() == "{}"
-
-    def test_another_stages_results_are_refused(self, tmp_path: Path):
-        with store.run_folder(tmp_path / "r", store.new_manifest("x", stage="layers")):
-            pass
-        with pytest.raises(InterpError, match="holds the results of layers, not of ablate"):
-            store.check_run_folder(tmp_path / "r", "ablate")
-
-    def test_a_run_that_fails_at_once_leaves_nothing(self, tmp_path: Path):
-        def failing(write: bool) -> None:
-            with store.run_folder(tmp_path / "runs" / "r", store.new_manifest("x", stage="x")) as out:
-                if write:
-                    (out / "scores.jsonl").write_text("paid for")
-                raise InterpError("no")
-
-        with pytest.raises(InterpError, match="no"):
-            failing(False)
-        assert not any(tmp_path.iterdir())
-        with pytest.raises(InterpError, match="no"):
-            failing(True)
-        assert (tmp_path / "runs" / "r" / "scores.jsonl").read_text() == "paid for"
-        store.check_run_folder(tmp_path / "runs" / "r", "x")

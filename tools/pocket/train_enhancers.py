@@ -8,8 +8,9 @@ from pathlib import Path
 
 from interp import load
 from interp.experiments import inputs
-from interp.hub import load as workspace
-from interp.interventions.enhancer_training import LOSSES, EnhancerSettings, train_enhancers
+from interp.hub.load import SHIPPED
+from interp.interventions.enhancer_steps import LOSSES, EnhancerSettings
+from interp.interventions.enhancer_training import train_enhancers
 
 
 def main() -> None:
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--loss", choices=LOSSES, default="latent")
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--out", type=Path, default=workspace.SHIPPED / "pocket" / "enhancers")
+    parser.add_argument("--out", type=Path, default=SHIPPED / "pocket" / "enhancers")
     args = parser.parse_args()
     model = load("pocket")
     settings = EnhancerSettings(width=args.width, loss=args.loss, steps=args.steps, batch=args.batch, rate=args.rate)

@@ -7,8 +7,8 @@ import argparse
 
 from interp import load
 from interp.experiments import inputs
-from interp.hub import load as workspace
-from interp.latents import find
+from interp.hub.load import SHIPPED
+from interp.latents.find import train_sae
 from interp.latents.sae_training import SaeSettings
 
 
@@ -21,16 +21,10 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=16)
     args = parser.parse_args()
     settings = SaeSettings(steps=args.steps, batch=args.batch, k=args.k)
-    folder = workspace.SHIPPED / "pocket"
-    made = find.train_sae(
-        load("pocket"),
-        inputs.benchmark(),
-        args.layers,
-        "resid",
-        settings=settings,
-        folder=folder,
+    made = train_sae(
+        load("pocket"), inputs.benchmark(), args.layers, "resid", settings=settings, folder=SHIPPED / "pocket",
         weights="float16",
-    )
+    )  # fmt: skip
     for sae in made.values():
         print(sae.ref)
 

@@ -1,4 +1,4 @@
-"""Captions of imported rows: built from a name, cut out of a sentence, or taken as given, always with their spans.
+"""Captions of imported rows: built from a name, cut out of a sentence, or as the source has them; always with spans.
 
 Nothing is translated here: a caption in a language is made of words that the source has in that language and, at most,
 of a country's name in it.
@@ -9,12 +9,12 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
+from interp.benchmarks.checks import letters
 from interp.benchmarks.importers.places import Place
-from interp.benchmarks.pocket import caption
+from interp.benchmarks.names import DIRECTION_MARKS
+from interp.benchmarks.pocket import COMMAS, caption
 from interp.errors import InterpError
 from interp.types import Span
-
-_COMMA = {"zh": "，", "ja": "、", "ar": "، "}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sentence:
 
 
 @dataclass(frozen=True)
-class Given:
+class CaptionPair:
     """Both captions as the source has them."""
 
     culture_style: str
@@ -43,7 +43,7 @@ class Given:
     """Where the source has counted them: `modifier_span`, `noun_span`, `noun_only_span`."""
 
 
-Wording = Name | Sentence | Given
+Wording = Name | Sentence | CaptionPair
 
 
 class UnfitError(Exception):
@@ -61,12 +61,10 @@ class Cut:
     """The noun in the noun-only caption."""
 
 
-_DIRECTION = dict.fromkeys([0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
-
-
 def tidy(text: str) -> str:
     """The text in NFC, with single spaces, none at its ends, and without invisible marks of writing direction."""
-    return " ".join(unicodedata.normalize("NFC", text).translate(_DIRECTION).split())
+    without = dict.fromkeys(map(ord, DIRECTION_MARKS))
+    return " ".join(unicodedata.normalize("NFC", text).translate(without).split())
 
 
 def fields(wording: Wording, language: str, place: Place) -> dict[str, object]:
@@ -77,7 +75,7 @@ def fields(wording: Wording, language: str, place: Place) -> dict[str, object]:
         UnfitError: if the noun-only caption would name the culture.
     """
     if isinstance(wording, Name):
-        row = _built(tidy(wording.text), language, place)
+        row = _named(tidy(wording.text), language, place)
     elif isinstance(wording, Sentence):
         row = _described(tidy(wording.text), language, place)
     elif wording.spans is not None:
@@ -89,35 +87,34 @@ def fields(wording: Wording, language: str, place: Place) -> dict[str, object]:
     return row
 
 
-def _built(name: str, language: str, place: Place) -> dict[str, object]:
+def _named(name: str, language: str, place: Place) -> dict[str, object]:
     """In English "Italian-style pizza", elsewhere the name and the country's: "ピザ、イタリア"."""
-    if language == "en":
-        return _phrased(name, f"{place.demonym}-style {{n}}")
-    return _phrased(name, _listed(language, place))
+    return _phrased(name, f"{place.demonym}-style {{n}}" if language == "en" else _with_country(language, place))
 
 
-def _listed(language: str, place: Place) -> str:
+def _with_country(language: str, place: Place) -> str:
     if language not in place.names:
         raise InterpError(f"the name of {place.label} in language {language!r} is not known here; give the captions")
-    return "{n}" + _COMMA.get(language, ", ") + place.names[language]
+    return "{n}" + COMMAS.get(language, ", ") + place.names[language]
 
 
 def _phrased(name: str, phrasing: str) -> dict[str, object]:
     styled = caption(name, phrasing=phrasing)
     assert styled.modifier is not None
-    cut = Cut(_bare(styled.text, styled.modifier), styled.noun, (0, len(name)))
-    return _row(styled.text, name, cut)
+    # without the comma of the phrasing
+    inside = [i for i in letters(styled.text) if styled.modifier[0] <= i < styled.modifier[1]]
+    return _row(styled.text, name, Cut((inside[0], inside[-1] + 1), styled.noun, (0, len(name))))
 
 
 def _described(text: str, language: str, place: Place) -> dict[str, object]:
     """The sentence itself if it names its culture, the culture cut out of it; else with the country's name added."""
     text = text.rstrip(" .。")
-    found = [m.span() for m in re.finditer(_naming(place), text)] if language == "en" else []
-    if not found:
-        return _phrased(text, _listed(language, place))
-    start, end = found[0]
-    plain = tidy(re.sub(r"\s+(?=[,.;:!?])", "", f"{text[:start]} {text[end:]}")).strip(" ,;:")
-    if not _letters(plain):
+    naming = re.search(_naming(place), text) if language == "en" else None
+    if naming is None:
+        return _phrased(text, _with_country(language, place))
+    plain = f"{text[: naming.start()]} {text[naming.end() :]}"
+    plain = tidy(re.sub(r"\s+(?=[,.;:!?])", "", plain)).strip(" ,;:")
+    if not letters(plain):
         raise UnfitError("the caption says nothing but its culture")
     return _compared(text, plain, None)
 
@@ -148,18 +145,15 @@ def _compared(styled: str, plain: str, noun: str | None) -> dict[str, object]:
 
 def _around(cut: Cut, styled: str, plain: str, noun: str) -> Cut:
     """The cut with the spans of a noun that the source names."""
-    found = [s for m in re.finditer(re.escape(noun), styled) if _apart(s := m.span(), cut.modifier)]
-    again = [m.span() for m in re.finditer(re.escape(noun), plain)]
-    if not noun or not found or not again:
+    start, end = cut.modifier
+    in_styled = [s for m in re.finditer(re.escape(noun), styled) if (s := m.span())[1] <= start or end <= s[0]]
+    in_plain = [m.span() for m in re.finditer(re.escape(noun), plain)]
+    if not noun or not in_styled or not in_plain:
         raise InterpError(f"the noun {noun!r} is not in both captions, {styled!r} and {plain!r}")
     # where it comes more than once, the one beside the modifier, and the same one in the other caption
-    there = min(found, key=lambda s: min(abs(cut.modifier[0] - s[1]), abs(s[0] - cut.modifier[1])))
-    moved = 0 if there < cut.modifier else len(styled) - len(plain)
-    return Cut(cut.modifier, there, min(again, key=lambda s: abs(s[0] - (there[0] - moved))))
-
-
-def _apart(one: Span, other: Span) -> bool:
-    return one[1] <= other[0] or other[1] <= one[0]
+    nearest = min(in_styled, key=lambda s: min(abs(start - s[1]), abs(s[0] - end)))
+    moved = 0 if nearest < cut.modifier else len(styled) - len(plain)
+    return Cut(cut.modifier, nearest, min(in_plain, key=lambda s: abs(s[0] - (nearest[0] - moved))))
 
 
 def _row(styled: str, plain: str, cut: Cut) -> dict[str, object]:
@@ -186,7 +180,7 @@ def difference(styled: str, plain: str) -> Cut | None:
     Returns:
         None if there is no such piece, or nothing else.
     """
-    long, short = _letters(styled), _letters(plain)
+    long, short = letters(styled), letters(plain)
     size = len(long) - len(short)
     if size <= 0 or not short:
         return None
@@ -197,30 +191,7 @@ def difference(styled: str, plain: str) -> Cut | None:
     starts = [n for n in range(len(short) - tail, head + 1) if _whole(styled, long, n, size)]
     if not starts:
         return None
-    best = max(starts, key=lambda n: (_bounds(styled, long, n, size), -n))
-    return _cut(styled, long, short, best, size)
-
-
-def _letters(text: str) -> list[int]:
-    """Where the characters are that are neither space nor punctuation."""
-    return [i for i, c in enumerate(text) if not c.isspace() and unicodedata.category(c)[0] != "P"]
-
-
-def _whole(text: str, letters: list[int], start: int, size: int) -> bool:
-    """Whether a cut leaves every vowel sign and accent with its letter."""
-    ends = (letters[start], letters[start + size - 1] + 1)
-    return not any(unicodedata.category(text[at]).startswith("M") for at in ends if at < len(text))
-
-
-def _bounds(text: str, letters: list[int], start: int, size: int) -> int:
-    """How many of the ends of a cut are at the bound of a word."""
-    first, last = letters[start], letters[start + size - 1]
-    before = start == 0 or letters[start - 1] < first - 1
-    after = start + size == len(letters) or letters[start + size] > last + 1
-    return before + after
-
-
-def _cut(styled: str, long: list[int], short: list[int], start: int, size: int) -> Cut:
+    start = max(starts, key=lambda n: (_bounds(long, n, size), -n))
     end = start + size
     # the parts before and after the cut, in letters of the two captions
     parts = [((0, start), (0, start)), ((end, len(long)), (start, len(short)))]
@@ -232,7 +203,15 @@ def _cut(styled: str, long: list[int], short: list[int], start: int, size: int) 
     )
 
 
-def _bare(text: str, span: Span) -> Span:
-    """The span without spaces and punctuation at its ends."""
-    inside = [i for i in _letters(text) if span[0] <= i < span[1]]
-    return inside[0], inside[-1] + 1
+def _whole(text: str, positions: list[int], start: int, size: int) -> bool:
+    """Whether a cut leaves every vowel sign and accent with its letter."""
+    ends = (positions[start], positions[start + size - 1] + 1)
+    return not any(unicodedata.category(text[at]).startswith("M") for at in ends if at < len(text))
+
+
+def _bounds(positions: list[int], start: int, size: int) -> int:
+    """How many of the ends of a cut are at the bound of a word."""
+    first, last = positions[start], positions[start + size - 1]
+    before = start == 0 or positions[start - 1] < first - 1
+    after = start + size == len(positions) or positions[start + size] > last + 1
+    return before + after

@@ -1,30 +1,26 @@
-"""CulturalFrames: English prompts on ten countries and the pictures that four models drew for them."""
+"""CulturalFrames (Nayak et al. 2025): English prompts on ten countries and what four models drew for them."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from interp.benchmarks.importers import tabular
 from interp.benchmarks.importers.captions import Sentence, tidy
-from interp.benchmarks.importers.drafts import Draft, Log, Options
+from interp.benchmarks.importers.source import Draft, Source
 
-SOURCE = "CulturalFrames (Nayak et al. 2025)"
 LICENCE = "not stated"
 COLUMNS = ("id", "prompt", "image", "country", "model")
 
 
-def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
-    """Rows of the hub's parquet files. The pictures are models' drawings: their author is the model."""
-    for row in tabular.rows(tabular.files(path, "*.parquet", "hub files"), COLUMNS, options, log):
-        if pictured := row.pictured(("id", "prompt", "country", "model")):
-            found, data = pictured
+def read(source: Source) -> Iterator[Draft]:
+    """Rows of the hub's parquet files. The pictures are drawn by models: their author is the model."""
+    for row in source.rows(source.files("*.parquet", "hub files"), COLUMNS):
+        if complete := row.with_image(("id", "prompt", "country", "model")):
+            texts, image = complete
             yield Draft(
-                file=row.file,
-                row=row.number,
-                id=f"cultural-frames-{found['id']}-{found['model']}",
-                place=found["country"],
-                category=tidy(found["prompt"]).casefold(),
-                captions={"en": Sentence(found["prompt"])},
-                picture=data,
-                author=found["model"],
+                row,
+                id=f"cultural-frames-{texts['id']}-{texts['model']}",
+                place=texts["country"],
+                category=tidy(texts["prompt"]).casefold(),
+                captions={"en": Sentence(texts["prompt"])},
+                image=image,
+                author=texts["model"],
                 notes={"annotator_en": "CulturalFrames"},
             )

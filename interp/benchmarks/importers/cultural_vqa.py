@@ -1,47 +1,45 @@
-"""CulturalVQA: pictures with questions. The public files lack country and answer; these have to be given."""
+"""CulturalVQA (Nayak et al. 2024): pictures with questions.
+
+The public files lack country and answer; these have to be given.
+"""
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from interp.benchmarks.importers import tabular
 from interp.benchmarks.importers.captions import Name, tidy
-from interp.benchmarks.importers.drafts import Draft, Log, Options
+from interp.benchmarks.importers.source import Draft, Source, read_cells
 from interp.errors import InterpError
 
-SOURCE = "CulturalVQA (Nayak et al. 2024)"
 LICENCE = "not stated"
 COLUMNS = ("u_id", "image", "question")
 ANNOTATIONS = ("u_id", "country", "answer")
 
 
-def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
+def read(source: Source) -> Iterator[Draft]:
     """Rows of the hub's parquet files; the answer is the noun.
 
     Raises:
         InterpError: if there are no annotations.
     """
-    if options.annotations is None:
+    if source.options.annotations is None:
         raise InterpError(
             "source cultural_vqa: the public files have no country and no answer; give a CSV with the columns "
             f"{', '.join(ANNOTATIONS)} with the option annotations"
         )
-    answers = tabular.read(options.annotations, ANNOTATIONS)
+    answers = read_cells(source.options.annotations, ANNOTATIONS)
     known = {row["u_id"]: row for row in answers if all(isinstance(row.get(c), str) for c in ANNOTATIONS)}
-    for row in tabular.rows(tabular.files(path, "*.parquet", "hub files"), COLUMNS, options, log):
-        if pictured := row.pictured(("u_id",)):
-            found, data = pictured
-            more = known.get(found["u_id"], {})
-            if not more:
-                log.leave("no country and answer in the annotations", found["u_id"])
+    for row in source.rows(source.files("*.parquet", "hub files"), COLUMNS):
+        if complete := row.with_image(("u_id",)):
+            name, image = complete[0]["u_id"], complete[1]
+            if name not in known:
+                source.log.leave("no country and answer in the annotations", name)
                 continue
-            answer = tidy(more["answer"])
+            answer = tidy(known[name]["answer"])
             yield Draft(
-                file=row.file,
-                row=row.number,
-                id=f"cultural-vqa-{found['u_id']}",
-                place=more["country"],
+                row,
+                id=f"cultural-vqa-{name}",
+                place=known[name]["country"],
                 category=answer.casefold(),
                 captions={"en": Name(answer)},
-                picture=data,
+                image=image,
                 notes={"annotator_en": "CulturalVQA, an answer"},
             )

@@ -1,4 +1,7 @@
-"""CuRe: 300 cultural artifacts of 64 regions; pictures are downloaded with the script of its repository."""
+"""CuRe (Rege et al. 2025): 300 cultural artifacts of 64 regions.
+
+Its pictures are downloaded with the script of its repository.
+"""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -6,42 +9,39 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from interp.benchmarks.importers import tabular
 from interp.benchmarks.importers.captions import Name, tidy
-from interp.benchmarks.importers.drafts import Draft, Log, Options
-from interp.benchmarks.importers.shelf import SUFFIXES
+from interp.benchmarks.importers.image_store import SUFFIXES
+from interp.benchmarks.importers.source import Draft, Source
 
-SOURCE = "CuRe (Rege et al. 2025)"
 LICENCE = "MIT (the lists); the pictures are Wikimedia Commons', each under its own licence"
 COLUMNS = ("Category", "Region", "Item")
 
 
-def read(path: Path, options: Options, log: Log) -> Iterator[Draft]:
+def read(source: Source) -> Iterator[Draft]:
     """Rows of `art.csv`, `food.csv` and so on, one for each picture that is there."""
-    for row in tabular.rows(tabular.files(path, "*.csv", "lists"), COLUMNS, options, log):
-        if found := row.texts(COLUMNS):
+    for row in source.rows(source.files("*.csv", "lists"), COLUMNS):
+        if texts := row.texts(COLUMNS):
             kind = Path(row.file).stem
             draft = Draft(
-                file=row.file,
-                row=row.number,
+                row,
                 id=f"cure-{kind}-{row.number:03}",
-                place=found["Region"],
-                category=tidy(found["Item"]).casefold(),
-                captions={"en": Name(found["Item"])},
-                notes={"annotator_en": f"CuRe, {tidy(found['Category'].replace('_', ' '))}"},
+                place=texts["Region"],
+                category=tidy(texts["Item"]).casefold(),
+                captions={"en": Name(texts["Item"])},
+                notes={"annotator_en": f"CuRe, {tidy(texts['Category'].replace('_', ' '))}"},
             )
-            shown = _shown(kind, row.cells, options.images)
-            yield from (replace(draft, id=f"{draft.id}-{n}", picture=p) for n, p in enumerate(shown, 1))
-            if not shown:
+            images = _images(kind, row.cells, source.options.images)
+            yield from (replace(draft, id=f"{draft.id}-{n}", image=image) for n, image in enumerate(images, 1))
+            if not images:
                 yield draft
 
 
-def _shown(kind: str, row: Mapping[str, Any], images: Path | None) -> list[Path]:
+def _images(kind: str, cells: Mapping[str, Any], folder: Path | None) -> list[Path]:
     """The pictures where the published script puts them: food/Dumpling/Banku, after their category on Wikimedia."""
-    if images is None:
+    if folder is None:
         return []
-    names = str(row.get("Wikimedia_Category") or "").replace("\\", "").split(";")
-    at = [images / kind / row["Category"] / name.replace(" ", "_") for name in names if name]
+    names = str(cells.get("Wikimedia_Category") or "").replace("\\", "").split(";")
+    named = [folder / kind / cells["Category"] / name.replace(" ", "_") for name in names if name]
     # os.path, as Path.is_dir raises for a name that is too long; a list may not lead out of the folder of pictures
-    there = [f for f in at if os.path.isdir(f) and f.resolve().is_relative_to(images.resolve())]
-    return [p for folder in there for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES]
+    inside = [f for f in named if os.path.isdir(f) and f.resolve().is_relative_to(folder.resolve())]
+    return [p for category in inside for p in sorted(category.iterdir()) if p.suffix.lower() in SUFFIXES]

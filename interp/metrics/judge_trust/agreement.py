@@ -16,14 +16,14 @@ from interp.types import Interval, Sample
 
 @dataclass(frozen=True)
 class Agreement:
-    """κ between the labels that pictures got: 1 agreement, 0 chance. `unscored` counts pictures left out."""
+    """κ between the labels that images got: 1 agreement, 0 chance. `unscored` counts images left out."""
 
     majority: Interval
-    """Cohen's κ of the judge and the label that most annotators gave; a picture with a tie has none."""
+    """Cohen's κ of the judge and the label that most annotators gave; an image with a tie has none."""
     annotators: Mapping[str, Interval]
     """Cohen's κ of the judge and each annotator."""
     fleiss: Interval
-    """Among annotators, over the pictures with the commonest number of ratings; NaN if that is one."""
+    """Among annotators, over the images with the commonest number of ratings; NaN if that is one."""
     ratings: int
     """That number."""
 
@@ -39,9 +39,9 @@ class People:
     @staticmethod
     def of(annotations: Sequence[Annotation], task: Task, items: Sequence[str]) -> "People | None":
         """None if nobody answered the task."""
-        said = {(a.item, a.annotator): a.answer for a in annotations if a.task == task}
-        names = tuple(sorted({name for _, name in said}))
-        rows = tuple(tuple(said.get((item, name), "") for name in names) for item in items)
+        by_place = {(a.item, a.annotator): a.answer for a in annotations if a.task == task}
+        names = tuple(sorted({name for _, name in by_place}))
+        rows = tuple(tuple(by_place.get((item, name), "") for name in names) for item in items)
         return People(names, rows) if names else None
 
     def hits(self, truths: Sequence[str]) -> Float[np.ndarray, "item annotator"]:
@@ -50,14 +50,14 @@ class People:
 
 
 def agreement(
-    said: Sequence[str], samples: Sequence[Sample], annotations: Sequence[Annotation], seed: int = 0
+    answers: Sequence[str], samples: Sequence[Sample], annotations: Sequence[Annotation], seed: int = 0
 ) -> Agreement:
     """κ of a judge and people, and of people among themselves.
 
     Args:
-        said: the judge's label of each sample; '' for none.
+        answers: the judge's label of each sample; '' for none.
         samples: those judged.
-        annotations: of the task `culture`, some of these samples; others are passed over.
+        annotations: of the task `culture` and these samples; others are passed over.
         seed: of the bootstraps.
 
     Raises:
@@ -69,7 +69,7 @@ def agreement(
 
     def between(other: Sequence[str], asked: Sequence[int]) -> Interval:
         together = clusters(samples[n] for n in asked)
-        return cohen([said[n] for n in asked], [other[n] for n in asked], together, seed)
+        return cohen([answers[n] for n in asked], [other[n] for n in asked], together, seed)
 
     rated = [n for n, row in enumerate(people.answers) if any(row)]
     columns = dict(zip(people.names, zip(*people.answers, strict=True), strict=True))
@@ -89,5 +89,5 @@ def _majority(row: Sequence[str]) -> str:
 
 
 def clusters(samples: Iterable[Sample]) -> list[Hashable]:
-    """Pictures of one concept of one culture are not independent."""
+    """Images of one concept of one culture are not independent."""
     return [(s.culture, s.category) for s in samples]

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from interp.benchmarks import rows
 from interp.benchmarks.checks import Finding, findings_of, refuse
 from interp.benchmarks.names import check_id, check_plain
+from interp.benchmarks.rows import read_table
 from interp.bounds import shown
 from interp.types import UNRECOGNISABLE, Sample
 
@@ -18,16 +18,16 @@ Task = Literal["culture", "four_image"]
 
 @dataclass(frozen=True)
 class Question:
-    """Four pictures of four cultures: which is of the target?"""
+    """Four images of four cultures: which is of the target?"""
 
     id: str
-    """Follows from seed and pictures and does not give the answer away."""
+    """Follows from seed and images and does not give the answer away."""
     target: str
     """The culture asked for."""
     samples: tuple[Sample, ...]
     """In the order shown."""
     answer: int
-    """Position of the right picture, counted from 1 as people answer."""
+    """Position of the right image, counted from 1 as people answer."""
 
     @property
     def right(self) -> Sample:
@@ -65,24 +65,26 @@ def read_annotations(
         InterpError: for any row in disorder; lists file, row and field of the first 20 and the count.
     """
     items = {"culture": {s.id for s in samples}, "four_image": {q.id for q in questions}}
-    answers = {"culture": [*dict.fromkeys([*labels, UNRECOGNISABLE])], "four_image": ["1", "2", "3", "4"]}
-    read: list[Annotation] = []
+    known = {"culture": [*dict.fromkeys([*labels, UNRECOGNISABLE])], "four_image": ["1", "2", "3", "4"]}
+    annotations: list[Annotation] = []
     findings: list[Finding] = []
     first: dict[tuple[str, ...], int] = {}
-    for number, row in enumerate(rows.read(path), 1):
+    for number, row in enumerate(read_table(path), 1):
         try:
-            said = Annotation.model_validate(row)
+            one = Annotation.model_validate(row)
         except ValidationError as error:
             findings += findings_of(error, path.name, number)
             continue
-        for field, known in (("item", items[said.task]), ("answer", answers[said.task])):
-            if getattr(said, field) not in known:
-                told = f"; known: {', '.join(known)}" if field == "answer" else f" of the task {said.task}"
-                findings.append(Finding(path.name, number, field, f"unknown {shown(getattr(said, field))}{told}"))
-        if (before := first.setdefault((said.task, said.item, said.annotator), number)) != number:
-            findings.append(Finding(path.name, number, "item", f"{said.annotator} answered it in row {before}"))
-        read.append(said)
-    if not read and not findings:
+        if one.item not in items[one.task]:
+            unknown = f"unknown {shown(one.item)} of the task {one.task}"
+            findings.append(Finding(path.name, number, "item", unknown))
+        if one.answer not in known[one.task]:
+            unknown = f"unknown {shown(one.answer)}; known: {', '.join(known[one.task])}"
+            findings.append(Finding(path.name, number, "answer", unknown))
+        if (before := first.setdefault((one.task, one.item, one.annotator), number)) != number:
+            findings.append(Finding(path.name, number, "item", f"{one.annotator} answered it in row {before}"))
+        annotations.append(one)
+    if not annotations and not findings:
         findings.append(Finding(path.name, None, "", "holds no rows"))
     refuse(findings, f"annotations {path}")
-    return tuple(read)
+    return tuple(annotations)

@@ -1,4 +1,4 @@
-"""The four-image task (C.1 of the paper): which of four real pictures is of the culture asked for? Chance is 25 %."""
+"""The four-image task (C.1 of the paper): which of four real images is of the culture asked for? Chance is 25 %."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ from interp.store import atomic_write_text
 from interp.types import Sample
 
 CHOICES = 4
-"""Pictures of a question."""
+"""Images of a question."""
 
 
 def four_image_task(samples: Sequence[Sample], seed: int) -> tuple[Question, ...]:
-    """One question a sample, which is its right picture; the other three are of three other cultures.
+    """One question per sample, which is its right image; the other three are of three other cultures.
 
-    The right picture stands at each position equally often (to one question), within a culture and overall; cultures
-    and pictures are used as wrong ones about equally often. Which categories meet in a question is left to chance.
+    The right image stands at each position equally often (to one question), within a culture and overall; cultures
+    and images are used as wrong ones about equally often. Which categories meet in a question is left to chance.
 
     Args:
         samples: of one split of a benchmark.
@@ -43,24 +43,18 @@ def four_image_task(samples: Sequence[Sample], seed: int) -> tuple[Question, ...
     at = {s.id: n % CHOICES for n, s in enumerate(s for c in sorted(by_culture) for s in by_culture[c])}
     used: Counter[str] = Counter()
     questions: list[Question] = []
-    # in rounds, so that no culture comes last and has lent fewer pictures than the others
-    for _, culture, sample in sorted(((n, c, s) for c, m in by_culture.items() for n, s in enumerate(m)), key=_place):
-        key = _rank(seed, "wrong", sample.id)
+    # in rounds, so that no culture comes last and has lent fewer images than the others
+    rounds = [(n, culture, sample) for culture, row in by_culture.items() for n, sample in enumerate(row)]
+    for _, culture, right in sorted(rounds, key=lambda entry: entry[:2]):
+        key = _rank(seed, "wrong", right.id)
         others = sorted(by_culture.keys() - {culture}, key=lambda c: (used[c], _rank(seed, key, c)))[: CHOICES - 1]
         others.sort(key=lambda c: _rank(seed, key, "place", c))
-        wrong = [by_culture[c][used[c] % len(by_culture[c])] for c in others]
+        shown = [by_culture[c][used[c] % len(by_culture[c])] for c in others]
         used.update(others)
-        questions.append(_question(seed, sample, wrong, at[sample.id]))
+        shown.insert(at[right.id], right)
+        name = _rank(seed, culture, *(s.id for s in shown))[:12]
+        questions.append(Question(name, culture, tuple(shown), at[right.id] + 1))
     return tuple(sorted(questions, key=lambda q: q.id))
-
-
-def _place(entry: tuple[int, str, Sample]) -> tuple[int, str]:
-    return entry[:2]
-
-
-def _question(seed: int, right: Sample, wrong: Sequence[Sample], at: int) -> Question:
-    shown = (*wrong[:at], right, *wrong[at:])
-    return Question(_rank(seed, right.culture, *(s.id for s in shown))[:12], right.culture, shown, at + 1)
 
 
 def _rank(seed: int, *key: str) -> str:
@@ -68,7 +62,7 @@ def _rank(seed: int, *key: str) -> str:
 
 
 def write_questions(path: Path, questions: Sequence[Question]) -> None:
-    """The questions as JSONL, without their answers: id, target, and the paths of the four pictures in order.
+    """The questions as JSONL, without their answers: id, target, and the paths of the four images in order.
 
     A path may tell its culture: show people the pictures, not the paths.
 
@@ -85,22 +79,18 @@ def write_questions(path: Path, questions: Sequence[Question]) -> None:
 def choose(
     questions: Sequence[Question], samples: Sequence[Sample], verdicts: Verdicts, labels: Sequence[str]
 ) -> Float[np.ndarray, "question"]:
-    """Chance in percent that the judge's choice is right, by question; NaN where a picture has no answer.
+    """Chance in percent that the judge's choice is right, by question; NaN where an image has no answer.
 
-    It chooses the picture with the largest probability of the target or, if it gives none, a picture that it answered
+    It chooses the image with the largest probability of the target or, if it gives none, an image that it answered
     with the target (any, if there is no such). Of equals it takes each with the same chance: 100/ties.
 
-    Args:
-        questions: of these samples.
-        samples: those that the verdicts are about, in order.
-        verdicts: of the judge.
-        labels: the judge's.
+    The verdicts of the judge, with its labels, are about the samples, in their order.
     """
     row = {s.id: n for n, s in enumerate(samples)}
     probability = verdicts.culture_probability
     if probability is None:
-        said = np.array(verdicts.culture)[:, None]
-        probability = np.where(said == "", np.nan, said == np.array(labels)[None])
+        answers = np.array(verdicts.culture)[:, None]
+        probability = np.where(answers == "", np.nan, answers == np.array(labels)[None])
     chances = np.full(len(questions), np.nan)
     for n, question in enumerate(questions):
         seen = probability[[row[s.id] for s in question.samples], labels.index(question.target)]

@@ -1,7 +1,7 @@
 """Agreement beyond chance, with intervals: Cohen's and Fleiss' κ, computed by statsmodels."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -17,7 +17,7 @@ DRAWS = 2000
 def cohen(
     one: Sequence[str],
     other: Sequence[str],
-    clusters: Collection[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None = None,
     seed: int = 0,
     draws: int = DRAWS,
 ) -> Interval:
@@ -28,7 +28,6 @@ def cohen(
         other: the same of the other rater.
         clusters: items that are not independent are resampled together; each its own if None.
         seed: of the bootstrap.
-        draws: of the bootstrap.
     """
     kept = [n for n, pair in enumerate(zip(one, other, strict=True)) if all(pair)]
     names = sorted({r[n] for r in (one, other) for n in kept})
@@ -41,12 +40,12 @@ def cohen(
             return np.nan  # p_e is 1: both gave one label alone
         return float(np.asarray(cohens_kappa(table, return_results=False)))
 
-    return _bootstrapped(kappa, _some(clusters, kept), len(one) - len(kept), seed, draws)
+    return _bootstrapped(kappa, kept, range(len(one)) if clusters is None else clusters, seed, draws)
 
 
 def fleiss(
     ratings: Sequence[Sequence[str]],
-    clusters: Collection[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None = None,
     seed: int = 0,
     draws: int = DRAWS,
 ) -> Interval:
@@ -57,21 +56,21 @@ def fleiss(
 
     Args:
         ratings: by item, the labels that it got; '' is none.
-        clusters: as in `cohen`.
-        seed: of the bootstrap.
-        draws: of the bootstrap.
+        clusters: as `cohen`, like seed and draws.
     """
-    given = [Counter(label for label in row if label) for row in ratings]
+    by_item = [Counter(filter(None, row)) for row in ratings]
     number = ratings_each(ratings)
-    kept = [n for n, counts in enumerate(given) if counts.total() == number > 1]
-    names = sorted({label for n in kept for label in given[n]})
-    counts = np.array([[given[n][name] for name in names] for n in kept], dtype=np.int64).reshape(len(kept), len(names))
+    kept = [n for n, counts in enumerate(by_item) if counts.total() == number > 1]
+    names = sorted({label for n in kept for label in by_item[n]})
+    counts = np.array([[by_item[n][name] for name in names] for n in kept], dtype=np.int64).reshape(
+        len(kept), len(names)
+    )
 
     def kappa(weights: Int[np.ndarray, "item"]) -> float:
         table = np.repeat(counts, weights, axis=0)
         return float(fleiss_kappa(table)) if np.count_nonzero(table.sum(0)) > 1 else np.nan
 
-    return _bootstrapped(kappa, _some(clusters, kept), len(ratings) - len(kept), seed, draws)
+    return _bootstrapped(kappa, kept, range(len(ratings)) if clusters is None else clusters, seed, draws)
 
 
 def ratings_each(ratings: Sequence[Sequence[str]]) -> int:
@@ -80,28 +79,23 @@ def ratings_each(ratings: Sequence[Sequence[str]]) -> int:
     return max(sizes, key=lambda size: (sizes[size], size), default=0)
 
 
-def _some(clusters: Collection[Hashable] | None, kept: Sequence[int]) -> list[Hashable]:
-    labels = None if clusters is None else list(clusters)
-    return [n if labels is None else labels[n] for n in kept]
-
-
 def _bootstrapped(
     kappa: Callable[[Int[np.ndarray, "item"]], float],
+    kept: Sequence[int],
     clusters: Sequence[Hashable],
-    unscored: int,
     seed: int,
     draws: int,
 ) -> Interval:
-    """κ with an expanded percentile interval over clusters of items, as `stats.interval` has it.
+    """κ of the kept items, with an expanded percentile interval over clusters of them, as `stats.interval` has it.
 
     κ is undefined in a resample that holds one label alone; such a resample counts as −1 for the lower limit and as 1
     for the upper one.
     """
-    n = len(clusters)
+    n, unscored = len(kept), len(clusters) - len(kept)
     if n == 0:
         return Interval(np.nan, np.nan, np.nan, 0, unscored)
-    place = {label: code for code, label in enumerate(dict.fromkeys(clusters))}
-    of, size = np.array([place[label] for label in clusters]), len(place)
+    codes = {label: code for code, label in enumerate(dict.fromkeys(clusters[i] for i in kept))}
+    of, size = np.array([codes[clusters[i]] for i in kept]), len(codes)
     estimate = kappa(np.ones(n, dtype=np.int64))
     if size < 2 or np.isnan(estimate):
         return Interval(estimate, np.nan, np.nan, n, unscored)

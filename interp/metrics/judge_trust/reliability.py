@@ -1,12 +1,14 @@
-"""How far a judge can be trusted, on real pictures and beside people (C.1 and Table 4 of the paper).
+"""How far a judge can be trusted, on real images and beside people (C.1 and Table 4 of the paper).
 
-Three answers: the four-image task, where one picture of four is of the culture asked for; the 16-way task of
-CultureVQA; and agreement with people, as κ. All of it comes from pictures whose culture is known and, for people, from
-an annotation file (docs/annotations.md); no picture model is needed.
+Three measures: the four-image task, where one image of four is of the culture asked for; the 16-way task of CultureVQA;
+and agreement with people, as κ. All of it comes from images whose culture is known and, for people, from an annotation
+file (docs/annotations.md); no image model is needed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,15 +20,11 @@ from interp.grouping import group
 from interp.metrics.culture_vqa import confusion
 from interp.metrics.judge_trust.agreement import Agreement, People, agreement, clusters
 from interp.metrics.judge_trust.annotations import Annotation, Question
-from interp.metrics.judge_trust.four_image import choose, four_image_task, write_questions
+from interp.metrics.judge_trust.four_image import choose
 from interp.metrics.judges.base import Judge, OneByOne, Verdicts, hear, hits
+from interp.metrics.run import recorded
 from interp.store import Journal, cache_dir, sha256_bytes
 from interp.types import Interval, Sample
-
-__all__ = [
-    "Agreement", "FourImage", "Reliability", "SixteenWay", "agreement", "ask", "choose", "four_image_task",
-    "reliability", "write_questions",
-]  # fmt: skip
 
 DRAWS = 2000
 BATCH = 32
@@ -48,14 +46,14 @@ class FourImage:
 
 @dataclass(frozen=True)
 class SixteenWay:
-    """The judge's own task: one label for one picture; accuracies in percent."""
+    """The judge's own task: one label for one image; accuracies in percent."""
 
     judge: Interval
     per_culture: Mapping[str, Interval]
     labels: tuple[str, ...]
     """Rows and columns of `confusion`."""
     confusion: Float[np.ndarray, "culture answer"]
-    """Pictures by their culture and the judge's answer; those without an answer are in no cell."""
+    """Images by their culture and the judge's answer; those without an answer are in no cell."""
     people: Interval | None = None
     annotators: Mapping[str, Interval] | None = None
 
@@ -76,18 +74,18 @@ class Reliability:
         for name, task in (("four-image", self.four_image), ("16-way", self.sixteen_way)):
             lines.append(f"{name + ' task':>18}  {task.judge}")
             lines += [f"{'people':>18}  {task.people}"] if task.people else []
-            low = min(task.per_culture.items(), key=lambda found: found[1].estimate)
-            lines.append(f"{'lowest':>18}  {low[1]} ({low[0]})")
+            culture, lowest = min(task.per_culture.items(), key=lambda item: item[1].estimate)
+            lines.append(f"{'lowest':>18}  {lowest} ({culture})")
         if self.four_image.gap:
             lines.append(f"{'judge − people':>18}  {self.four_image.gap} (four-image)")
         if self.agreement:
-            found = {"Cohen's κ, majority": self.agreement.majority, "Fleiss' κ, people": self.agreement.fleiss}
-            lines += [f"{n:>18}  {i.estimate:.3f} [{i.low:.3f}, {i.high:.3f}] n={i.n}" for n, i in found.items()]
+            kappas = {"Cohen's κ, majority": self.agreement.majority, "Fleiss' κ, people": self.agreement.fleiss}
+            lines += [f"{n:>18}  {i.estimate:.3f} [{i.low:.3f}, {i.high:.3f}] n={i.n}" for n, i in kappas.items()]
         return "\n".join(lines)
 
 
-def ask(judge: Judge, samples: Sequence[Sample], picture: Callable[[Sample], Picture]) -> Verdicts:
-    """The judge's answers for the pictures of samples, in their order.
+def ask(judge: Judge, samples: Sequence[Sample], image: Callable[[Sample], Picture]) -> Verdicts:
+    """The judge's answers for the images of samples, in their order.
 
     Those of a judge that is paid for are kept in the user's cache as each comes, and are not asked for again.
 
@@ -96,54 +94,47 @@ def ask(judge: Judge, samples: Sequence[Sample], picture: Callable[[Sample], Pic
     """
     if unknown := sorted({s.culture for s in samples} - set(judge.labels)):
         raise InterpError(f"the judge does not know {unknown[0]!r}; its labels: {', '.join(judge.labels)}")
-    kept = _journal(judge)
-    said: list[str] = []
-    probability: list[np.ndarray | None] = []
+    journal = _journal(judge)
+    answers: list[tuple[str, list[float] | None]] = []
     for start in range(0, len(samples), BATCH):
-        part = samples[start : start + BATCH]
-        for answer, chances in _answers(judge, [picture(s) for s in part], [s.id for s in part], kept):
-            said.append(answer)
-            probability.append(chances)
-    return Verdicts(tuple(said), culture_probability=_joined(judge, probability))
-
-
-def _joined(judge: Judge, probability: Sequence[np.ndarray | None]) -> Float[np.ndarray, "sample culture"] | None:
-    """Probabilities of all pictures, NaN where a judge that answers one by one gave none; None if it never did."""
-    if all(row is None for row in probability):
-        return None
-    lacking = np.full(len(judge.labels), np.nan) if isinstance(judge, OneByOne) else None
-    rows = [given for row in probability if (given := lacking if row is None else row) is not None]
-    joined = np.stack(rows)
-    if joined.shape != (len(probability), len(judge.labels)):
-        pictures = len(probability)
-        raise InterpError(f"probabilities of shape {joined.shape} for {pictures} pictures, {len(judge.labels)} labels")
-    return joined
+        items = [s.id for s in samples[start : start + BATCH]]
+        images = [image(s) for s in samples[start : start + BATCH]]
+        keys = [sha256_bytes(f"{digest(i)}/{item}".encode()) for i, item in zip(images, items, strict=True)]
+        heard = partial(_heard, judge, images, items)
+        answers += [(name, chances) for name, chances in recorded(journal, keys, heard, lambda answer: bool(answer[0]))]
+    return Verdicts(tuple(n for n, _ in answers), culture_probability=_joined(judge, [c for _, c in answers]))
 
 
 def _journal(judge: Judge) -> Journal | None:
     """Where the answers of a judge that is paid for are kept; None for others, and where nothing says what it is."""
-    known = getattr(judge, "digest", None)
-    if not known or not isinstance(judge, OneByOne):
+    judge_digest = getattr(judge, "digest", None)
+    if not judge_digest or not isinstance(judge, OneByOne):
         return None
-    return Journal(cache_dir() / "judges" / f"{known[:16]}.jsonl", {"judge": known})
+    return Journal(cache_dir() / "judges" / f"{judge_digest[:16]}.jsonl", {"judge": judge_digest})
 
 
-def _answers(
-    judge: Judge, pictures: Sequence[Picture], items: Sequence[str], kept: Journal | None
-) -> list[tuple[str, np.ndarray | None]]:
-    """Answer and probabilities of each picture; those in the journal are not asked for again."""
-    names = [sha256_bytes(f"{digest(p)}/{i}".encode()) for p, i in zip(pictures, items, strict=True)]
-    found = {n: value for n in names if kept is not None and (value := kept.done(n)) is not None}
-    missing = list({name: at for at, name in enumerate(names) if name not in found}.values())
-    for rows, verdicts in hear(judge, [pictures[at] for at in missing], [items[at] for at in missing]):
-        chances = verdicts.culture_probability
-        for row, at in enumerate(rows):
-            value = [verdicts.culture[row], None if chances is None else chances[row].tolist()]
-            found[names[missing[at]]] = value
-            if kept is not None and value[0]:
-                kept.record(names[missing[at]], value)
-    given = [found[name] for name in names]
-    return [(said, None if chances is None else np.array(chances, dtype=float)) for said, chances in given]
+def _heard(
+    judge: Judge, images: Sequence[Picture], items: Sequence[str], asked: Sequence[int]
+) -> Iterator[dict[int, tuple[str, list[float] | None]]]:
+    """Label and probabilities of the images at some positions, as they come."""
+    for rows, verdicts in hear(judge, [images[at] for at in asked], [items[at] for at in asked]):
+        chances = [None] * len(rows) if verdicts.culture_probability is None else verdicts.culture_probability.tolist()
+        answers = zip(verdicts.culture, chances, strict=True)
+        yield {asked[row]: answer for row, answer in zip(rows, answers, strict=True)}
+
+
+def _joined(judge: Judge, chances: Sequence[list[float] | None]) -> Float[np.ndarray, "sample culture"] | None:
+    """Probabilities of all images, NaN where a judge that answers one by one gave none; None if it never did."""
+    if all(row is None for row in chances):
+        return None
+    lacking = [np.nan] * len(judge.labels) if isinstance(judge, OneByOne) else None
+    rows = [by_label for row in chances if (by_label := lacking if row is None else row) is not None]
+    joined = np.array(rows, dtype=float)
+    if joined.shape != (len(chances), len(judge.labels)):
+        raise InterpError(
+            f"probabilities of shape {joined.shape} for {len(chances)} pictures, {len(judge.labels)} labels"
+        )
+    return joined
 
 
 def _accuracy(values: Float[np.ndarray, "sample"], samples: Sequence[Sample], seed: int) -> Interval:
@@ -164,17 +155,17 @@ def _mean(right: Float[np.ndarray, "item annotator"]) -> Float[np.ndarray, "item
 def reliability(
     judge: Judge,
     samples: Sequence[Sample],
-    picture: Callable[[Sample], Picture],
+    image: Callable[[Sample], Picture],
     questions: Sequence[Question],
     annotations: Sequence[Annotation] = (),
     seed: int = 0,
 ) -> Reliability:
-    """Everything that is known of a judge from real pictures and from people.
+    """Everything that is known of a judge from real images and from people.
 
     Args:
-        judge: sees every picture once.
-        samples: real pictures whose culture is known.
-        picture: of a sample.
+        judge: sees every image once.
+        samples: real images whose culture is known.
+        image: of a sample.
         questions: the four-image task on these samples, the one that people answered.
         annotations: of people, as `read_annotations` gives them.
         seed: of the bootstraps.
@@ -182,60 +173,52 @@ def reliability(
     Raises:
         InterpError: a sample's culture is none of the judge's labels.
     """
-    verdicts = ask(judge, samples, picture)
-    people = any(a.task == "culture" for a in annotations)
+    verdicts = ask(judge, samples, image)
+    choosers = People.of(annotations, "four_image", [q.id for q in questions])
+    namers = People.of(annotations, "culture", [s.id for s in samples])
     return Reliability(
         judge.name,
-        _four_image(judge, samples, verdicts, questions, annotations, seed),
-        _sixteen_way(judge, samples, verdicts, annotations, seed),
-        agreement(verdicts.culture, samples, annotations, seed) if people else None,
+        _four_image(questions, choose(questions, samples, verdicts, judge.labels), choosers, seed),
+        _sixteen_way(samples, verdicts, tuple(judge.labels), namers, seed),
+        agreement(verdicts.culture, samples, annotations, seed)
+        if any(a.task == "culture" for a in annotations)
+        else None,
         seed,
     )
 
 
 def _four_image(
-    judge: Judge,
-    samples: Sequence[Sample],
-    verdicts: Verdicts,
-    questions: Sequence[Question],
-    annotations: Sequence[Annotation],
-    seed: int,
+    questions: Sequence[Question], right: Float[np.ndarray, "question"], people: People | None, seed: int
 ) -> FourImage:
-    chosen, shown = choose(questions, samples, verdicts, judge.labels), [q.right for q in questions]
-    overall, per_culture = _accuracy(chosen, shown, seed), _per_culture(chosen, shown, seed)
-    people = People.of(annotations, "four_image", [q.id for q in questions])
+    shown = [q.right for q in questions]
+    task = FourImage(len(questions), _accuracy(right, shown, seed), _per_culture(right, shown, seed))
     if people is None:
-        return FourImage(len(questions), overall, per_culture)
-    right = people.hits([str(q.answer) for q in questions])
-    mean, annotators = _people_accuracy(people, right, shown, seed)
-    asked = np.flatnonzero(~np.isnan(right).all(1)).tolist()
-    some = [shown[n] for n in asked]
-    strata = [s.culture for s in some]
-    gap = stats.paired_difference(chosen[asked], _mean(right)[asked], clusters(some), strata, draws=DRAWS, seed=seed)
-    return FourImage(len(questions), overall, per_culture, mean, annotators, gap)
+        return task
+    by_people = people.hits([str(q.answer) for q in questions])
+    asked = np.flatnonzero(~np.isnan(by_people).all(1)).tolist()
+    gap = _accuracy((right - _mean(by_people))[asked], [shown[n] for n in asked], seed)
+    return replace(task, gap=gap, **_of_people(people, by_people, shown, seed))
 
 
 def _sixteen_way(
-    judge: Judge, samples: Sequence[Sample], verdicts: Verdicts, annotations: Sequence[Annotation], seed: int
+    samples: Sequence[Sample], verdicts: Verdicts, labels: tuple[str, ...], people: People | None, seed: int
 ) -> SixteenWay:
     truths = [s.culture for s in samples]
-    right = hits(verdicts.culture, truths)
-    counts = confusion(truths, verdicts.culture, judge.labels)
-    overall, per_culture = _accuracy(right, samples, seed), _per_culture(right, samples, seed)
-    people = People.of(annotations, "culture", [s.id for s in samples])
-    if people is None:
-        return SixteenWay(overall, per_culture, tuple(judge.labels), counts)
-    mean, annotators = _people_accuracy(people, people.hits(truths), samples, seed)
-    return SixteenWay(overall, per_culture, tuple(judge.labels), counts, mean, annotators)
+    right, counts = hits(verdicts.culture, truths), confusion(truths, verdicts.culture, labels)
+    task = SixteenWay(_accuracy(right, samples, seed), _per_culture(right, samples, seed), labels, counts)
+    return task if people is None else replace(task, **_of_people(people, people.hits(truths), samples, seed))
 
 
-def _people_accuracy(
+def _of_people(
     people: People, right: Float[np.ndarray, "item annotator"], shown: Sequence[Sample], seed: int
-) -> tuple[Interval, dict[str, Interval]]:
+) -> dict[str, Any]:
     """The mean of the annotators, and each of them, over what they answered."""
 
     def over(values: Float[np.ndarray, "item"]) -> Interval:
-        asked = np.flatnonzero(~np.isnan(values)).tolist()
-        return _accuracy(values[asked], [shown[n] for n in asked], seed)
+        answered = np.flatnonzero(~np.isnan(values)).tolist()
+        return _accuracy(values[answered], [shown[n] for n in answered], seed)
 
-    return over(_mean(right)), {name: over(right[:, n]) for n, name in enumerate(people.names)}
+    return {
+        "people": over(_mean(right)),
+        "annotators": {name: over(right[:, n]) for n, name in enumerate(people.names)},
+    }

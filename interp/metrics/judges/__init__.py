@@ -1,1 +1,1 @@
-"""Judges: they name the culture that a picture shows, from its pixels alone (section 3 of the paper, CultureVQA)."""
+"""Judges: they name the culture that an image shows, from its pixels alone (section 3 of the paper, CultureVQA)."""

@@ -26,7 +26,7 @@ QUESTION = (
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Answers for a list of pictures."""
+    """Answers for a list of images."""
 
     culture: tuple[str, ...]
     """One of the judge's labels; '' where it gave no answer that could be read."""
@@ -39,7 +39,7 @@ class Verdicts:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Names the culture of pictures from the pixels alone; the prompt is never shown to it.
+    """Names the culture of images from the pixels alone; the prompt is never shown to it.
 
     Answers are kept between runs for a judge that has a `digest`: a string that changes whenever its answers could.
     """
@@ -54,11 +54,11 @@ class Judge(Protocol):
         """The answers it chooses from: the cultures, then Unrecognisable."""
         ...
 
-    def __call__(self, pictures: Sequence[Picture], items: Sequence[str]) -> Verdicts:
-        """Answer for every picture.
+    def __call__(self, images: Sequence[Picture], items: Sequence[str]) -> Verdicts:
+        """Answer for every image.
 
         Args:
-            pictures: they may differ in size.
+            images: they may differ in size.
             items: the sample of each: the order of the options follows from it.
         """
         ...
@@ -70,11 +70,11 @@ class Priced(Protocol):
 
     @property
     def unscored(self) -> Counter[str]:
-        """Pictures without an answer so far, by reason."""
+        """Images without an answer so far, by reason."""
         ...
 
-    def estimate(self, pictures: Sequence[Picture]) -> object:
-        """What asking about pictures will about cost, as a record that says it."""
+    def estimate(self, images: Sequence[Picture]) -> object:
+        """What asking about images will about cost, as a record that says it."""
         ...
 
 
@@ -82,8 +82,8 @@ class Priced(Protocol):
 class OneByOne(Protocol):
     """A judge whose answers come one at a time, each worth keeping as soon as it is there."""
 
-    def answers(self, pictures: Sequence[Picture], items: Sequence[str]) -> Iterator[tuple[int, Verdicts]]:
-        """The answers as they come, each with the position of its picture.
+    def answers(self, images: Sequence[Picture], items: Sequence[str]) -> Iterator[tuple[int, Verdicts]]:
+        """The answers as they come, each with the position of its image.
 
         The next question of a thread is asked when its last answer was taken: who writes each answer down before
         taking the next loses at most what is in flight.
@@ -91,16 +91,16 @@ class OneByOne(Protocol):
         ...
 
 
-def hear(judge: Judge, pictures: Sequence[Picture], items: Sequence[str]) -> Iterator[tuple[Sequence[int], Verdicts]]:
-    """A judge's answers in the parts in which they come, each with the positions of its pictures.
+def hear(judge: Judge, images: Sequence[Picture], items: Sequence[str]) -> Iterator[tuple[Sequence[int], Verdicts]]:
+    """A judge's answers in the parts in which they come, each with the positions of its images.
 
     One by one from a judge that can, else all at once.
     """
     if isinstance(judge, OneByOne):
-        for at, verdicts in judge.answers(pictures, items):
+        for at, verdicts in judge.answers(images, items):
             yield (at,), verdicts
-    elif pictures:
-        yield range(len(pictures)), judge(pictures, items)
+    elif images:
+        yield range(len(images)), judge(images, items)
 
 
 def rotated(labels: Sequence[str], item: str) -> tuple[str, ...]:
@@ -113,10 +113,7 @@ def rotated(labels: Sequence[str], item: str) -> tuple[str, ...]:
 
 
 def question(options: Sequence[str]) -> str:
-    """The question with its options, each behind a letter.
-
-    Args:
-        options: the cultures and Unrecognisable, as `rotated` gives them.
+    """The question with its options, as `rotated` gives them, each behind a letter.
 
     Raises:
         InterpError: more options than letters, or Unrecognisable is not among them.

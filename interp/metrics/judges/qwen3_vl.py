@@ -1,7 +1,7 @@
 """A judge of open weights: Qwen3-VL, or an older Qwen VL, by transformers.
 
-It generates nothing: one forward pass gives the probabilities of the option letters as the next token, so every picture
-is scored and the same question always gets the same answer. Only still pictures are read, which needs no torchvision.
+It generates nothing: one forward pass gives the probabilities of the option letters as the next token, so every image
+is scored and the same question always gets the same answer. Only still images are read, which needs no torchvision.
 """
 
 import json
@@ -19,6 +19,7 @@ from PIL import Image
 
 from interp.benchmarks.images import Picture
 from interp.errors import InterpError
+from interp.metrics.checkpoints import fetched
 from interp.metrics.judges.base import LETTERS, QUESTION, Verdicts, question, rotated
 from interp.models import files, placement
 from interp.store import sha256_bytes, sha256_file
@@ -34,8 +35,7 @@ FAMILIES = {
     "Qwen2VLForConditionalGeneration": "Qwen2VLProcessor",
 }
 """Architecture → processor, both of transformers."""
-FETCHED = ("*.json", "*.jinja", "*.txt", "*.safetensors")
-TEXTS = (".json", ".jinja", ".txt")
+TEXTS = ("*.json", "*.jinja", "*.txt")
 BATCH = 8
 
 
@@ -50,41 +50,41 @@ class Qwen3VlJudge:
     """Of the weights, the files beside them, the dtype, the labels and the question."""
     model: Any = field(repr=False, compare=False)
     processor: Any = field(repr=False, compare=False)
-    """Makes tokens and patches of a conversation with a picture; pads on the left."""
+    """Makes tokens and patches of a conversation with an image; pads on the left."""
     tokens: tuple[int, ...] = field(repr=False)
     """The id of each option's letter."""
     batch: int = BATCH
-    """Pictures in one forward pass."""
+    """Images in one forward pass."""
 
-    def __call__(self, pictures: Sequence[Picture], items: Sequence[str]) -> Verdicts:
-        """Answer for every picture; '' and NaN only where the model's numbers overflow."""
-        asked = list(zip(pictures, items, strict=True))
-        chances = np.full((len(asked), len(self.labels)), np.nan)
-        for start in range(0, len(asked), self.batch):
-            part = asked[start : start + self.batch]
-            chances[start : start + len(part)] = self._chances([p for p, _ in part], [i for _, i in part])
+    def __call__(self, images: Sequence[Picture], items: Sequence[str]) -> Verdicts:
+        """Answer for every image; '' and NaN only where the model's numbers overflow."""
+        chances = np.full((len(images), len(self.labels)), np.nan)
+        for start in range(0, len(images), self.batch):
+            rows = slice(start, start + self.batch)
+            chances[rows] = self._chances(images[rows], items[rows])
         cultures = [self.labels[int(row.argmax())] if np.isfinite(row).all() else "" for row in chances]
         return Verdicts(tuple(cultures), culture_probability=chances)
 
     @torch.no_grad()
-    def _chances(self, pictures: Sequence[Picture], items: Sequence[str]) -> Float[np.ndarray, "sample culture"]:
+    def _chances(self, images: Sequence[Picture], items: Sequence[str]) -> Float[np.ndarray, "sample culture"]:
         """Probability of each label, by the softmax over the option letters at the last position."""
-        options = [rotated(self.labels, item) for item in items]
-        inputs = self.inputs(pictures, options).to(self.model.device)
+        asked = [rotated(self.labels, item) for item in items]
+        inputs = self.inputs(images, asked).to(self.model.device)
         logits = self.model(**inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
         by_letter = logits[:, list(self.tokens)].float().softmax(-1).cpu().double().numpy()
-        return np.stack([row[[own.index(k) for k in self.labels]] for row, own in zip(by_letter, options, strict=True)])
+        places = [[options.index(label) for label in self.labels] for options in asked]
+        return np.take_along_axis(by_letter, np.array(places), axis=1)
 
-    def inputs(self, pictures: Sequence[Picture], options: Sequence[Sequence[str]]) -> "transformers.BatchFeature":
+    def inputs(self, images: Sequence[Picture], options: Sequence[Sequence[str]]) -> "transformers.BatchFeature":
         """What the model reads.
 
         Args:
-            pictures: they may differ in size.
+            images: they may differ in size.
             options: of each question, in the order of the letters.
         """
         conversations = []
-        for picture, own in zip(pictures, options, strict=True):
-            content = [{"type": "image", "image": Image.fromarray(picture)}, {"type": "text", "text": question(own)}]
+        for image, asked in zip(images, options, strict=True):
+            content = [{"type": "image", "image": Image.fromarray(image)}, {"type": "text", "text": question(asked)}]
             conversations.append([{"role": "user", "content": content}])
         return self.processor.apply_chat_template(
             conversations,
@@ -111,7 +111,7 @@ def load(
         labels: the cultures and Unrecognisable.
         device: `cpu`, `cuda`, …; None for what is there.
         dtype: None for bfloat16 on a GPU, and on the CPU float32 or, where that does not fit, bfloat16.
-        batch: pictures in one forward pass.
+        batch: images in one forward pass.
 
     Raises:
         InterpError: nothing of that name, another architecture, files missing or damaged, no memory for it, labels that
@@ -122,50 +122,26 @@ def load(
     asked = question(labels)
     if twice := [label for label, n in Counter(labels).items() if n > 1]:
         raise InterpError(f"label {twice[0]!r} is given twice; give each once")
-    place = _folder(str(name))
-    family = _family(place)
+    place = fetched(str(name), TEXTS, ("*.safetensors",))
+    family = (files.read_json(place / "config.json").get("architectures") or ["none"])[0]
+    if family not in FAMILIES:
+        raise InterpError(f"{place}: its config.json names {family}; known judges are {', '.join(FAMILIES)}")
     processor = _processor(place, FAMILIES[family])
     tokens = _letters(processor.tokenizer, len(labels), place)
+    # the judge is not moved in parts: on a GPU that cannot hold it, it is refused
+    offload = "none" if placement.resolve_device(device).type == "cuda" else None
     sizes = {"model": _parameters(place)}
-    where = placement.choose(sizes, device=device, dtype=dtype, offload=_whole(device), preferred=torch.bfloat16)
+    where = placement.choose(sizes, device=device, dtype=dtype, offload=offload, preferred=torch.bfloat16)
     model: Any = files.load_module(getattr(transformers, family), place, ".", where.dtype)
     known = [PROTOCOL, QUESTION, asked, str(where.dtype), _files(place)]
     digest = sha256_bytes(json.dumps(known).encode())
     return Qwen3VlJudge(Path(name).name, tuple(labels), digest, model.to(where.device), processor, tokens, batch)
 
 
-def _whole(device: str | torch.device | None) -> str | None:
-    """The judge is not moved in parts: on a GPU that cannot hold it, it is refused."""
-    return "none" if placement.resolve_device(device).type == "cuda" else None
-
-
-def _folder(name: str) -> Path:
-    """The folder of a model: a local one, or a repository of the hub, from its cache where it is there."""
-    if Path(name).is_dir():
-        return Path(name)
-    if files.HUB_ID.fullmatch(name) is None:
-        raise InterpError(f"{name}: neither a folder nor a hub id like org/name; give one of the two")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(FETCHED)))
-    except (HFValidationError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        why = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InterpError(f"{name}: no such folder, and the hub gives no such model ({why}); give a folder") from error
-
-
-def _family(place: Path) -> str:
-    named = files.read_json(place / "config.json").get("architectures") or ["none"]
-    if named[0] not in FAMILIES:
-        raise InterpError(f"{place}: its config.json names {named[0]}; known judges are {', '.join(FAMILIES)}")
-    return named[0]
-
-
 def _processor(place: Path, name: str) -> Any:
     """A processor without its part for videos, which needs torchvision.
 
-    Pictures are prepared by Pillow whether or not torchvision is there, so that a judge has one answer.
+    Images are prepared by Pillow whether or not torchvision is there, so that a judge has one answer.
     """
     import transformers
 
@@ -189,18 +165,14 @@ def _processor(place: Path, name: str) -> Any:
 
 
 def _letters(tokenizer: Any, options: int, place: Path) -> tuple[int, ...]:
-    """The token of each option letter.
-
-    Raises:
-        InterpError: a letter is not exactly one token.
-    """
+    """The token of each option letter; refuses a tokenizer that splits one."""
     ids = {letter: tokenizer.encode(letter, add_special_tokens=False) for letter in LETTERS[:options]}
-    if split := next((letter for letter, own in ids.items() if len(own) != 1), None):
+    if split := next((letter for letter, tokens in ids.items() if len(tokens) != 1), None):
         raise InterpError(
             f"{place}: its tokenizer makes {len(ids[split])} tokens of the letter {split!r}, so the letter's "
             "probability cannot be read in one step; take another model"
         )
-    return tuple(own[0] for own in ids.values())
+    return tuple(tokens[0] for tokens in ids.values())
 
 
 def _parameters(place: Path) -> int:
@@ -218,5 +190,5 @@ def _parameters(place: Path) -> int:
 
 def _files(place: Path) -> list[list[str]]:
     """Names and SHA-256 of all that the judge is made of; that of the weights is remembered between runs."""
-    texts = sorted(p for p in place.iterdir() if p.suffix in TEXTS)
+    texts = sorted(p for p in place.iterdir() if f"*{p.suffix}" in TEXTS)
     return [["weights", files.digest(place, ["."])], *([p.name, sha256_file(p)] for p in texts)]

@@ -1,56 +1,37 @@
 """Show-o2 as a baseline: it takes prompts as they are, and nothing in it is read or edited.
 
-`show-o2:<folder>`: the folder holds `show_o2.json` with `python` (of the environment that `environment.yml`
-describes), `repository` (the folder `show-o2` of a checkout of showlab/Show-o), and if need be `checkpoint`, `config`,
-`vae`; paths are relative to the folder.
+`show-o2:<folder>`: the folder holds `show_o2.json`, whose keys are the fields of `Settings`.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from interp import store
 from interp.errors import InterpError
 from interp.models.adapter import Adapter
-from interp.models.records import Conditioned, Conditioning, States, Tokens, Verbatim
-from interp.models.show_o2.process import WORKER, ShowO2Process
+from interp.models.records import Conditioned, Conditioning, Options, States, Tokens, Verbatim
+from interp.models.show_o2.process import WORKER, Settings, ShowO2Process
 
 SETTINGS = "show_o2.json"
-
-
-class Settings(BaseModel):
-    """What `show_o2.json` says."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    python: str
-    repository: str
-    checkpoint: str = "showlab/show-o2-7B"
-    config: str | None = None
-    vae: str | None = None
-    start_timeout: float = 600.0
-    """Seconds."""
-    picture_timeout: float = 300.0
-    """Seconds."""
 
 
 class ShowO2(Adapter):
     """A process in its own environment; the adapter owns it."""
 
-    def __init__(self, name: str, process: ShowO2Process, settings: Settings, device: str) -> None:
-        """Args: as the user asked for it; the running process; what it was started with, and where."""
+    def __init__(self, name: str, process: ShowO2Process, checkpoint: str, device: str) -> None:
         self.name, self.process = name, process
         self.encoders, self.recipe, self.certificate = {}, {}, {}
         self.device = torch.device(device)
         # its weights are the other environment's; what is known of them is their name and the versions that run them
-        said = {"checkpoint": settings.checkpoint, "model": process.model, "versions": dict(process.versions)}
-        self.model_digest = store.sha256_bytes(json.dumps(said, sort_keys=True).encode())
+        origin = {"checkpoint": checkpoint, "model": process.model, "versions": dict(process.versions)}
+        self.model_digest = store.sha256_bytes(json.dumps(origin, sort_keys=True).encode())
         self.encoder_digest = ""
 
     def condition(self, states: Mapping[str, States], tokens: Mapping[str, Tokens]) -> Conditioning:
@@ -76,7 +57,7 @@ def backbone(name: str, folder: str) -> None:
     """None: its weights are loaded in another environment, and cannot be estimated in this one."""
 
 
-def load(name: str, folder: str, device: str | None = None, **options: Any) -> ShowO2:
+def load(name: str, folder: str, **options: Unpack[Options]) -> ShowO2:
     """Start `show-o2:<folder>`.
 
     Raises:
@@ -85,23 +66,12 @@ def load(name: str, folder: str, device: str | None = None, **options: Any) -> S
     path = Path(folder) / SETTINGS
     if not path.is_file():
         raise InterpError(f"{name}: no {path}; it names the python and the repository of Show-o2's environment")
-    if named := sorted(k for k, v in options.items() if v is not None):
+    if named := sorted(k for k, v in options.items() if k != "device" and v is not None):
         raise InterpError(f"{name}: {', '.join(named)} cannot be chosen; its checkpoint decides")
     try:
         settings = Settings.model_validate_json(path.read_bytes())
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InterpError(f"{path}: {faults}") from error
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    paths = {k: Path(folder) / v for k, v in (("config", settings.config), ("vae", settings.vae)) if v is not None}
-    process = ShowO2Process(
-        Path(folder) / settings.python,
-        Path(folder) / settings.repository,
-        settings.checkpoint,
-        device=where,
-        start_timeout=settings.start_timeout,
-        picture_timeout=settings.picture_timeout,
-        worker=WORKER,
-        **paths,
-    )
-    return ShowO2(name, process, settings, where)
+    where = options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
+    return ShowO2(name, ShowO2Process(settings, path.parent, where, WORKER), settings.checkpoint, where)

@@ -1,7 +1,7 @@
-"""Draws with Show-o2 in its own Python environment, where `show_o2.py` starts it by path and asks it through pipes.
+"""Draws with Show-o2 in its own Python environment, where `process.py` starts it by path and asks it through pipes.
 
 That environment has no `interp`: the protocol needs the standard library, `load` the code of `showlab/Show-o`, folder
-`show-o2`, at commit 8a37761 or later. One JSON object a line, the pictures in the order of the prompts:
+`show-o2`, at commit 8a37761 or later. One JSON object a line, the images in the order of the prompts:
 
     worker  {"ready": true, "protocol": 1, "model": "showlab/show-o2-7B", "versions": {"torch": "2.5.1"}}
     parent  {"id": 1, "prompts": ["a house"], "seeds": [0], "steps": 50, "guidance": null, "folder": "pictures"}
@@ -56,10 +56,10 @@ def serve(draw: Draw, pipes: Pipes, model: str, versions: Mapping[str, str]) -> 
     """Say hello, then answer requests until the parent closes its end.
 
     Args:
-        draw: makes one picture.
+        draw: makes one image.
         pipes: what `take_pipes` returned.
         model: the name of what draws.
-        versions: versions of what the pictures depend on.
+        versions: versions of what the images depend on.
     """
     _say(pipes, {"ready": True, "protocol": PROTOCOL, "model": model, "versions": dict(versions)})
     for line in pipes.requests:
@@ -87,7 +87,7 @@ def _say(pipes: Pipes, reply: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class ShowO2:
-    """A loaded Show-o2, called as a `Draw`. One picture at a time, so that none depends on its neighbours."""
+    """A loaded Show-o2, called as a `Draw`. One image at a time, so that none depends on its neighbours."""
 
     config: Any
     """The demo configuration of the repository."""
@@ -101,7 +101,7 @@ class ShowO2:
     """Of the weights."""
 
     def __call__(self, prompt: str, seed: int, steps: int | None, guidance: float | None) -> Any:
-        """Draw one picture.
+        """Draw one image.
 
         Args:
             prompt: the caption.
@@ -146,19 +146,19 @@ class ShowO2:
                 max_seq_len=length,
                 guidance_scale=scale,
             )[-1]
-            picture = self.vae.batch_decode(latents[:1].unsqueeze(2)).squeeze(2)
-        return Image.fromarray(import_module("utils").denorm(picture)[0])
+            pixels = self.vae.batch_decode(latents[:1].unsqueeze(2)).squeeze(2)
+        return Image.fromarray(import_module("utils").denorm(pixels)[0])
 
     def _image_tokens(self) -> int:
-        """Positions that a picture takes in the sequence, its time included."""
+        """Positions that an image takes in the sequence, its time included."""
         return self.config.dataset.preprocessing["num_t2i_image_tokens"] + bool(self.config.model.showo.add_time_embeds)
 
     def _inputs(self, prompt: str) -> Any:
-        """Ids of the prompt and of the empty prompt, and where in each the picture stands."""
+        """Ids of the prompt and of the empty prompt, and where in each the image stands."""
         limit = self.config.dataset.preprocessing.max_seq_length - self._image_tokens() - 4
-        found = len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
-        if found > limit:  # Show-o2 would cut it without a word
-            raise ValueError(f"{prompt!r}: {found} tokens, {found - limit} more than Show-o2 reads ({limit})")
+        count = len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        if count > limit:  # Show-o2 would cut it without a word
+            raise ValueError(f"{prompt!r}: {count} tokens, {count - limit} more than Show-o2 reads ({limit})")
         ids = [self.tokens[name] for name in ("bos_id", "eos_id", "boi_id", "eoi_id")]
         padding = (self.tokenizer.pad_token_id, self.tokens["img_pad_id"])
         misc = import_module("models.misc")
@@ -177,8 +177,8 @@ class ShowO2:
     def _sampler(self) -> Any:
         transport, settings = import_module("transport"), self.config.transport
         names = ("path_type", "prediction", "loss_weight", "train_eps", "sample_eps", "snr_type", "do_shift")
-        given = {name: settings[name] for name in names}
-        return transport.Sampler(transport.create_transport(**given, seq_len=self._image_tokens()))
+        options = {name: settings[name] for name in names}
+        return transport.Sampler(transport.create_transport(**options, seq_len=self._image_tokens()))
 
 
 def load(repository: str, checkpoint: str, config: str, vae: str, device: str) -> ShowO2:
@@ -217,7 +217,7 @@ def load(repository: str, checkpoint: str, config: str, vae: str, device: str) -
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the pictures depend on."""
+    """Versions of Python and of the packages that the images depend on."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
 
 
@@ -229,8 +229,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("repository", "checkpoint", "config", "vae", "device"):
         parser.add_argument(f"--{name}", required=True)
-    chosen = parser.parse_args()
-    serve(load(**vars(chosen)), pipes, chosen.checkpoint, versions())
+    arguments = parser.parse_args()
+    serve(load(**vars(arguments)), pipes, arguments.checkpoint, versions())
 
 
 if __name__ == "__main__":

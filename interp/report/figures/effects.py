@@ -1,4 +1,4 @@
-"""Figures 4, 11 and 13 and the pictures of Tables 1, 2, 3 and 5: what an intervention did, with intervals."""
+"""Figures 4, 11 and 13, and Tables 1, 2, 3 and 5 as figures: what an intervention did, with intervals."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,14 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from interp.report.results import Ablate, Enhanced, Estimate, Gap, Sweep, Wake
 from interp.report.style import (
     BLUE,
     GREEN,
     HAIR,
     INK,
     MUTED,
-    ORANGE,
     WIDTH,
     canvas,
     colour,
@@ -23,6 +21,7 @@ from interp.report.style import (
     tint,
 )
 from interp.report.text import interval
+from interp.types import Effect, Interval, Sweep
 
 _NAMES = {"with_modifier": "with modifier", "noun_only": "noun only"}
 CULTURE_VQA = "CultureVQA (%)"
@@ -31,46 +30,28 @@ LEGEND = 44
 
 
 @styled
-def gap(value: Gap) -> Figure:
+def gap(values: Mapping[str, Interval], per_culture: Mapping[str, Mapping[str, Interval]]) -> Figure:
     """CultureVQA with and without the culture-style modifier, overall and by culture."""
-    arms = {"with_modifier": value.with_modifier, "noun_only": value.noun_only}
-    return _arms_figure(arms, value.per_culture, {}, "The culture gap")
+    return _arms_figure(values, per_culture, {}, "The culture gap")
 
 
 @styled
-def ablate(value: Ablate) -> Figure:
-    """CultureVQA of culture-style prompts: untouched, masked, and with matched random sets masked."""
-    arms = {"baseline": value.baseline, "masked": value.masked, "random": value.random}
-    return _arms_figure(arms, value.per_culture, value.set_shift, "Masking, culture-style prompts")
+def effect(value: Effect, title: str | None = None) -> Figure:
+    """CultureVQA of every arm, overall, by culture, and by the shift of the conditioning."""
+    named = {"treatment": next((arm for arm in value.accuracy if arm not in ("baseline", "random")), "treatment")}
+    shifts = {named.get(arm, arm): moved for arm, moved in value.set_shift.items()}
+    return _arms_figure(value.accuracy, value.per_culture, shifts, title or value.name)
 
 
 @styled
-def wake(value: Wake) -> Figure:
-    """CultureVQA of noun-only prompts: untouched, woken, and driven by matched random sets."""
-    arms = {"baseline": value.baseline, "woken": value.woken, "random": value.random}
-    return _arms_figure(arms, value.per_culture, value.set_shift, "Waking, noun-only prompts")
-
-
-@styled
-def enhance(value: Enhanced) -> Figure:
-    """CultureVQA of noun-only prompts: untouched, under the trained enhancer, and under its controls."""
-    return _arms_figure(value.arms, value.per_culture, {}, "The trained enhancer, noun-only prompts")
-
-
-@styled
-def arms(
-    values: Mapping[str, Estimate],
-    per_culture: Mapping[str, Mapping[str, Estimate]],
-    shifts: Mapping[str, Sequence[float]],
-    title: str,
-) -> Figure:
-    """Any arms beside each other, overall, by culture, and by the shift of the conditioning."""
-    return _arms_figure(values, per_culture, shifts, title)
+def arms(values: Mapping[str, Interval], per_culture: Mapping[str, Mapping[str, Interval]], title: str) -> Figure:
+    """Any arms beside each other, overall and by culture."""
+    return _arms_figure(values, per_culture, {}, title)
 
 
 def _arms_figure(
-    values: Mapping[str, Estimate],
-    per_culture: Mapping[str, Mapping[str, Estimate]],
+    values: Mapping[str, Interval],
+    per_culture: Mapping[str, Mapping[str, Interval]],
     shifts: Mapping[str, Sequence[float]],
     title: str,
 ) -> Figure:
@@ -88,7 +69,7 @@ def _arms_figure(
 
 
 def _overall(
-    figure: FigureBase, values: Mapping[str, Estimate], shifts: Mapping[str, Sequence[float]], title: str, rest: float
+    figure: FigureBase, values: Mapping[str, Interval], shifts: Mapping[str, Sequence[float]], title: str, rest: float
 ) -> None:
     """The arms, and below them the shifts or so much empty height, so that bars stay bars whatever stands beside."""
     at, below = figure.subplots(2, 1, height_ratios=[max(len(values), 2), rest])
@@ -100,8 +81,8 @@ def _overall(
     at.set_title(title)
 
 
-def _bars(at: Axes, values: Mapping[str, Estimate]) -> None:
-    """One horizontal bar an arm, with its interval; the numbers stand in the tick labels, where nothing covers them."""
+def _bars(at: Axes, values: Mapping[str, Interval]) -> None:
+    """A horizontal bar per arm, with its interval; the numbers are in the tick labels, where nothing covers them."""
     for y, (arm, value) in enumerate(values.items()):
         at.barh(y, np.nan_to_num(value.estimate), height=0.6, color=tint(colour(arm)))
         at.plot(value.ci, (y, y), color=INK, linewidth=1.3, solid_capstyle="butt", marker="|", markersize=6)
@@ -114,28 +95,28 @@ def _bars(at: Axes, values: Mapping[str, Estimate]) -> None:
 
 
 def _shift_strip(at: Axes, shifts: Mapping[str, Sequence[float]]) -> None:
-    """Shift of the conditioning: one dot a set, so that the reader sees whether the control moved it as much."""
+    """Shift of the conditioning: one dot per set, so that the reader sees whether the control moved it as much."""
     for y, (arm, values) in enumerate(shifts.items()):
         at.plot(values, np.full(len(values), y), linestyle="none", marker=marker(arm), color=colour(arm), alpha=0.7)
     at.set_yticks(range(len(shifts)), list(shifts))
     at.set_ylim(len(shifts) - 0.4, -0.6)
     at.set_xlim(left=0)
-    at.set_xlabel("shift of the conditioning, one mark a set")
+    at.set_xlabel("shift of the conditioning, one mark per set")
     at.tick_params(axis="y", length=0)
 
 
 def _by_culture(
-    at: Axes, values: Mapping[str, Estimate], per_culture: Mapping[str, Mapping[str, Estimate]], cultures: list[str]
+    at: Axes, values: Mapping[str, Interval], per_culture: Mapping[str, Mapping[str, Interval]], cultures: list[str]
 ) -> None:
     y = {culture: i for i, culture in enumerate(cultures)}
     for i in y.values():
         at.axhline(i, color=HAIR, linewidth=0.6, zorder=0)
     for arm in values:
-        found = {y[c]: e for c, e in per_culture.get(arm, {}).items()}
-        for position, estimate in found.items():
-            at.plot(estimate.ci, (position, position), color=colour(arm), linewidth=1.2, alpha=0.6)
+        at_height = {y[culture]: value for culture, value in per_culture.get(arm, {}).items()}
+        for height, value in at_height.items():
+            at.plot(value.ci, (height, height), color=colour(arm), linewidth=1.2, alpha=0.6)
         style = {"linestyle": "none", "marker": marker(arm), "color": colour(arm), "markersize": 4.5}
-        at.plot([e.estimate for e in found.values()], list(found), label=_NAMES.get(arm, arm), **style)
+        at.plot([v.estimate for v in at_height.values()], list(at_height), label=_NAMES.get(arm, arm), **style)
     at.set_yticks(range(len(cultures)), cultures)
     at.set_ylim(len(cultures) - 0.4, -0.6)
     at.set_xlim(-3, 103)
@@ -147,22 +128,27 @@ def _by_culture(
 
 
 @styled
-def sweep(value: Sweep) -> Figure:
-    """CultureVQA and noun fidelity of noun-only prompts over strengths (Figure 11)."""
+def sweep(value: Sweep, usual: float | None = None, how: str | None = None) -> Figure:
+    """CultureVQA and noun fidelity of noun-only prompts over strengths (Figure 11).
+
+    Args:
+        value: the sweep.
+        usual: strength to mark.
+        how: the intervention in words; its name if None.
+    """
     figure = canvas(height=3.0)
     at = figure.subplots()
-    low, high = np.array(value.ci).T
-    at.fill_between(value.strength, low, high, color=BLUE, alpha=0.2, linewidth=0)
-    at.plot(value.strength, value.culture_vqa, color=BLUE, marker="o", label="CultureVQA, own set (band: 95 %)")
-    at.plot(value.strength, value.noun_fidelity, color=GREEN, marker="D", linestyle="--", label="noun recognised")
-    if value.random is not None:
-        at.plot(value.strength, value.random, color=ORANGE, marker="^", linestyle=":", label="CultureVQA, random sets")
-    if value.chosen is not None:
-        at.axvline(value.chosen, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-        at.annotate(f"chosen: {value.chosen:g}", (value.chosen, 0.0), xycoords=("data", "axes fraction"),
+    low, high = np.array([i.ci for i in value.culture_vqa]).T
+    shown, nouns = ([i.estimate for i in curve] for curve in (value.culture_vqa, value.noun_fidelity))
+    at.fill_between(value.strengths, low, high, color=BLUE, alpha=0.2, linewidth=0)
+    at.plot(value.strengths, shown, color=BLUE, marker="o", label="CultureVQA, own set (band: 95 %)")
+    at.plot(value.strengths, nouns, color=GREEN, marker="D", linestyle="--", label="noun recognised")
+    if usual is not None:
+        at.axvline(usual, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        at.annotate(f"chosen: {usual:g}", (usual, 0.0), xycoords=("data", "axes fraction"),
                     xytext=(4, 4), textcoords="offset points", va="bottom", fontsize=8.5)  # fmt: skip
     at.set_ylim(-3, 103)
-    at.set_xlabel(f"strength{f' ({value.intervention})' if value.intervention else ''}")
+    at.set_xlabel(f"strength ({how or value.intervention})")
     at.set_ylabel("share of pictures (%)")
     headed(at, f"Strength sweep, {value.split} split", 3)
     at.grid(axis="y", color=HAIR)
@@ -170,8 +156,8 @@ def sweep(value: Sweep) -> Figure:
 
 
 @styled
-def steer(values: Mapping[str, Estimate], mean: Estimate | None = None, goal: float | None = None) -> Figure:
-    """How often a neutral English prompt, steered by a culture's set, is judged as that culture (Figure 13)."""
+def steer(values: Mapping[str, Interval], mean: Interval | None = None, goal: float | None = None) -> Figure:
+    """How often a neutral English prompt, steered by a culture's neurons, is judged as that culture (Figure 13)."""
     figure = canvas(height=0.9 + 0.21 * len(values))
     at = figure.subplots()
     for y, value in enumerate(values.values()):

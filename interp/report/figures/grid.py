@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, fontManager
 from matplotlib.ft2font import FT2Font
 
-from interp.grids import Grid, GridRow, is_latin
+from interp.grids import Grid, GridRow
 from interp.report.style import MUTED, WIDTH, canvas, styled
 
 _LABEL, _TOP, _BOTTOM, _GAP = 1.6, 0.36, 0.22, 0.04
@@ -37,6 +37,11 @@ def font_for(text: str) -> str | None:
         if _usable(entry) and needed <= _characters(entry.fname):
             return entry.name
     return None
+
+
+def is_latin(text: str) -> bool:
+    """Whether every letter of a text is a Latin one, so that the shipped font draws it."""
+    return all(unicodedata.name(c, "").startswith("LATIN") for c in text if c.isalpha())
 
 
 def _caption(row: GridRow, native: bool) -> tuple[str, list[str]]:
@@ -102,9 +107,9 @@ def _columns_of(text: str) -> int:
 def wrapped(text: str, width: int) -> str:
     """Break long lines between words, and before a word that alone is too long for a line not at all."""
     lines: list[str] = []
-    for given in text.split("\n"):
+    for paragraph in text.split("\n"):
         line = ""
-        for word in given.split():
+        for word in paragraph.split():
             if line and _columns_of(f"{line} {word}") > width:
                 lines.append(line)
                 line = word

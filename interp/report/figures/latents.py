@@ -1,7 +1,7 @@
-"""Figures 7 and 16: which latents answer to a culture, and where the ranking was cut; the dictionary's density."""
+"""Figures 7 and 16: which latents answer to a culture, and where the ranking was cut; the SAE's density."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 
 import numpy as np
@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interp.errors import InterpError
-from interp.report.results import Density, cut, ranking
+from interp.latents.curves import cut, recorded_ranking
 from interp.report.style import BLUE, GREY, HAIR, INK, MUTED, VERMILION, WIDTH, canvas, styled, tint
-from interp.types import Neurons
+from interp.types import Density, Neurons
 
 NAMED = 3
 """How many of a culture's strongest latents are named in the plot."""
@@ -21,46 +21,49 @@ TAIL = 40
 """Ranks shown of a curve of sorted scores."""
 
 
-def _chosen(neurons: Neurons, cultures: Sequence[str] | None) -> list[str]:
-    """The cultures asked for; the first six when none are.
-
-    Raises:
-        InterpError: one of them has no neurons.
-    """
-    asked = list(cultures) if cultures is not None else list(neurons.cultures)[:FIRST]
-    unknown = [c for c in asked if c not in neurons.cultures]
-    if unknown or not asked:
-        raise InterpError(f"no neurons for {unknown or 'an empty list'}; known cultures: {', '.join(neurons.cultures)}")
-    return asked
-
-
-def _panels(count: int, height: float, sharex: bool) -> tuple[Figure, list[Axes]]:
-    rows = ceil(count / 3)
-    figure = canvas(WIDTH, height * rows + 0.5)
-    axes = figure.subplots(rows, 3, sharex=sharex, squeeze=False).ravel().tolist()
-    for spare in axes[count:]:
-        spare.set_axis_off()
-    return figure, axes[:count]
-
-
 @styled
 def wfs(neurons: Neurons, cultures: Sequence[str] | None = None) -> Figure:
-    """Weighted frequency score of every latent, a panel a culture: up with the modifier, down from the noun alone."""
-    names = _chosen(neurons, cultures)
-    figure, axes = _panels(len(names), 1.25, sharex=True)
-    for at, name in zip(axes, names, strict=True):
-        _stems(at, neurons, name)
-    for at in axes[-3:]:
-        at.set_xlabel("latent")
+    """Weighted frequency score of every latent, a panel per culture: up with the modifier, down from the noun alone.
+
+    Raises:
+        InterpError: a culture has no neurons.
+    """
+    label = "WFS (above: culture-style prompts, below: noun-only)"
+    return _panels(neurons, cultures, 1.25, _stems, "latent", label)
+
+
+def _panels(
+    neurons: Neurons,
+    cultures: Sequence[str] | None,
+    height: float,
+    draw: Callable[[Axes, Neurons, str], None],
+    across: str,
+    up: str,
+) -> Figure:
+    """A panel per culture, three in a row; the first six cultures when none are asked for."""
+    shown = list(neurons.cultures[:FIRST] if cultures is None else cultures)
+    unknown = [c for c in shown if c not in neurons.cultures]
+    if unknown or not shown:
+        raise InterpError(f"no neurons for {unknown or 'an empty list'}; known cultures: {', '.join(neurons.cultures)}")
+    rows = ceil(len(shown) / 3)
+    figure = canvas(WIDTH, height * rows + 0.5)
+    axes = figure.subplots(rows, 3, sharex=True, squeeze=False).ravel().tolist()
+    for spare in axes[len(shown) :]:
+        spare.set_axis_off()
+    for at, culture in zip(axes, shown, strict=False):
+        draw(at, neurons, culture)
+    for at in axes[: len(shown)][-3:]:
+        at.set_xlabel(across)
         at.tick_params(labelbottom=True)
-    figure.supylabel(_fitting("WFS (above: culture-style prompts, below: noun-only)", len(names)), fontsize=9)
+    # on as many lines as the height asks for
+    figure.supylabel(textwrap.fill(up, 16 * rows), fontsize=9)
     return figure
 
 
 def _stems(at: Axes, neurons: Neurons, culture: str) -> None:
     row = neurons.cultures.index(culture)
     up, down = neurons.wfs[row], neurons.wfs_noun[row]
-    kept = np.array(neurons.sets[culture].indices if culture in neurons.sets else (), dtype=int)
+    kept = _kept(neurons, culture)
     rest = np.setdiff1d(np.flatnonzero((up > 0) | (down > 0)), kept)
     at.vlines(rest, -down[rest], up[rest], color=GREY, linewidth=0.6, rasterized=True)
     at.vlines(kept, -down[kept], up[kept], color=BLUE, linewidth=1.2)
@@ -74,12 +77,16 @@ def _stems(at: Axes, neurons: Neurons, culture: str) -> None:
     at.set_title(f"{culture} ({len(kept)})", fontsize=9)
 
 
+def _kept(neurons: Neurons, culture: str) -> np.ndarray:
+    return np.array(neurons.sets[culture].indices if culture in neurons.sets else (), dtype=int)
+
+
 def _name(at: Axes, kept: np.ndarray, height: np.ndarray) -> None:
     """Write the numbers of the strongest latents over their stems, leaving out those that would overlap."""
-    taken: list[int] = []
+    named: list[int] = []
     for latent in kept[np.argsort(-height[kept])][:NAMED].tolist():
-        if all(abs(latent - other) > 0.16 * len(height) for other in taken):
-            taken.append(latent)
+        if all(abs(latent - other) > 0.16 * len(height) for other in named):
+            named.append(latent)
             side = "right" if latent > 0.9 * len(height) else "left" if latent < 0.1 * len(height) else "center"
             at.annotate(str(latent), (latent, height[latent]), xytext=(0, 3), textcoords="offset points",
                         ha=side, fontsize=7.5, color=INK)  # fmt: skip
@@ -87,32 +94,21 @@ def _name(at: Axes, kept: np.ndarray, height: np.ndarray) -> None:
 
 @styled
 def elbow(neurons: Neurons, cultures: Sequence[str] | None = None) -> Figure:
-    """The sorted scores, a panel a culture, and the cut; hollow before it: taken out by the noun-side filter."""
-    names = _chosen(neurons, cultures)
-    figure, axes = _panels(len(names), 1.2, sharex=True)
-    for at, name in zip(axes, names, strict=True):
-        _ranked(at, neurons, name)
-    for at in axes[-3:]:
-        at.set_xlabel("rank")
-        at.tick_params(labelbottom=True)
-    figure.supylabel(_fitting(_score_name(neurons), len(names)), fontsize=9)
-    return figure
+    """The sorted scores, a panel per culture, and the cut; hollow before it: taken out by the noun-side filter.
 
-
-def _fitting(label: str, panels: int) -> str:
-    """A label beside so many panels in rows of three, on as many lines as their height asks for."""
-    return textwrap.fill(label, 16 * -(-panels // 3))
-
-
-def _score_name(neurons: Neurons) -> str:
+    Raises:
+        InterpError: a culture has no neurons.
+    """
     difference = dict(neurons.settings.get("rule", {})).get("contrast") == "difference"
-    return "WFS, culture-style less noun-only" if difference else "WFS on culture-style prompts"
+    label = "WFS, culture-style less noun-only" if difference else "WFS on culture-style prompts"
+    return _panels(neurons, cultures, 1.2, _ranked, "rank", label)
 
 
 def _ranked(at: Axes, neurons: Neurons, culture: str) -> None:
-    order, score = ranking(neurons, culture)
-    k, rank = cut(neurons, culture), np.arange(1, len(order) + 1)
-    kept = np.isin(order, neurons.sets[culture].indices if culture in neurons.sets else ())
+    ranked, k = recorded_ranking(neurons, culture), cut(neurons, culture)
+    order, score = ranked.latents, ranked.scores
+    rank = np.arange(1, len(order) + 1)
+    kept = np.isin(order, _kept(neurons, culture))
     dropped = ~kept & (rank <= k)
     at.plot(rank[:TAIL], score[:TAIL], color=GREY, linewidth=1.0, zorder=1)
     at.plot(rank[kept], score[kept], linestyle="none", marker="o", markersize=3.5, color=BLUE)
@@ -130,7 +126,7 @@ RAISED = str.maketrans("-0123456789.−", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·⁻")
 
 @styled
 def density(histogram: Density, dead_fraction: float) -> Figure:
-    """How many latents of the dictionary fire how often."""
+    """How many latents of the SAE fire how often."""
     figure = canvas(height=2.3)
     at = figure.subplots()
     at.stairs(histogram.counts, histogram.edges, fill=True, color=tint(BLUE))

@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from interp.report.results import Matrix
 from interp.report.style import INK, canvas, styled
+from interp.types import Matrix
 
 
 @styled
@@ -27,17 +27,17 @@ def off_target(value: Matrix) -> Figure:
 @styled
 def confusion(value: Matrix) -> Figure:
     """The judge's answers by true culture, in percent of the row's pictures."""
-    counts = np.array(value.values, dtype=float)
+    counts = value.values.astype(float)
     total = counts.sum(axis=1, keepdims=True)
     shares = 100 * np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
-    percent = Matrix.of(shares, value.rows, value.columns)
+    percent = Matrix(value.rows, value.columns, shares)
     figure = _heat(percent, "Blues", Normalize(0, 100), "{:.0f}", "share of the row (%)")
     return _titled(figure, "The judge on held-out real pictures", "judge's answer", "true culture")
 
 
 def _heat(value: Matrix, colours: str, norm: Normalize, form: str, label: str) -> Figure:
     """A coloured table with its numbers; a zero is left blank, a missing value is grey."""
-    values = np.array(value.values, dtype=float).reshape(len(value.rows), len(value.columns))
+    values = value.values
     figure = canvas(1.9 + 0.33 * values.shape[1], 1.5 + 0.26 * values.shape[0])
     at = figure.subplots()
     at.set_facecolor("#EFEFEF")

@@ -1,21 +1,25 @@
-"""Pages of single latents: what a latent fires on, how often, for which cultures, and what it does to a picture.
+"""Pages of single latents: what a latent fires on, how often, for which cultures, and what it does to an image.
 
-The counterpart on paper of the feature dashboards of language models (Bricken et al. 2023, transformer-circuits.pub):
-top activating texts, histogram of activations, and, for these models, scores by culture and pictures. Static: no
-script, nothing is loaded but the style sheet beside the pages. The values come from `interp.dashboards`.
+The counterpart of the feature dashboards of language models (Bricken et al. 2023, transformer-circuits.pub): top
+activating texts, histogram of activations, and, for these models, scores by culture and images. Static: no script,
+nothing is loaded but the style sheet beside the pages. The values come from `interp.latents.profiles` and
+`interp.experiments.latent_images`.
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from jinja2 import Template
+
 from interp.errors import InterpError
-from interp.grids import Picture, Shots
-from interp.report import layout, webfonts
+from interp.grids import Shots
+from interp.report import layout
 from interp.report.inline import inline_picture
-from interp.report.text import MISSING, listed, number
+from interp.report.tables import gallery
+from interp.report.text import listed, number
 from interp.store import atomic_write_text
 from interp.types import Caption, Histogram, Neurons, Profile
 
@@ -24,19 +28,19 @@ STYLES: Final = "neurons.css"
 SHADES: Final = 5
 """Of a token, from pale to deep; a silent one has none."""
 QUALITY: Final = 82
-"""Of the WebP pictures: a page carries eight, and lossless ones would be three quarters of it."""
+"""Of the WebP images: a page carries eight, and lossless ones would be three quarters of it."""
 SMALL: Final = 48
-"""Side of the pictures of the index, in pixels."""
+"""Side of the images of the index, in pixels."""
 HEIGHT: Final = 100
 """Of the histogram, in units of its drawing; a bar is 10 wide."""
 
 
-def write_pages(profiles: Mapping[int, Profile], pictures: Mapping[int, Shots], neurons: Neurons, out: Path) -> Path:
-    """Write `index.html`, one page a latent and `neurons.css` into a folder, each file whole.
+def write_pages(profiles: Mapping[int, Profile], shots: Mapping[int, Shots], neurons: Neurons, out: Path) -> Path:
+    """Write `index.html`, one page per latent and `neurons.css` into a folder, each file whole.
 
     Args:
-        profiles: of every latent of every set.
-        pictures: of all of these latents, or of some.
+        profiles: of every neuron of every culture.
+        shots: images of all of these latents, or of some.
         neurons: whose latents they are.
         out: the folder, made when missing; `report.html` is expected in the one above it.
 
@@ -46,51 +50,57 @@ def write_pages(profiles: Mapping[int, Profile], pictures: Mapping[int, Shots], 
     Raises:
         InterpError: a latent of a set has no profile.
     """
-    held = {i for chosen in neurons.sets.values() for i in chosen.indices}
-    if lost := sorted(held - profiles.keys()):
+    latents = {i for members in neurons.sets.values() for i in members.indices}
+    if lost := sorted(latents - profiles.keys()):
         raise InterpError(f"no profile of latents {', '.join(map(str, lost[:8]))}; give those of these neurons")
     page, index = _templates()
-    shared = {"neurons": neurons, "profiles": profiles, "shots": pictures, "where": _where(neurons)}
-    written = {f"{i}.html": page.render(**shared, **_page(profiles[i], neurons)) for i in sorted(held)}
-    written |= {"index.html": index.render(**shared), STYLES: _styles(profiles, pictures)}
+    site = neurons.sae.site
+    where = f"{site.kind} of layer {site.layer}, {site.encoder}"
+    shared = {"neurons": neurons, "profiles": profiles, "shots": shots, "where": where}
+    written = {f"{i}.html": page.render(**shared, **_page(profiles[i], neurons)) for i in sorted(latents)}
+    captions = [(c.language, c.text) for profile in profiles.values() for c in profile.captions]
+    prompts = layout.prompts(grid for shot in shots.values() for grid in (shot.off, shot.up))
+    written |= {"index.html": index.render(**shared), STYLES: layout.style_sheet(captions + prompts, STYLES)}
     for name, text in written.items():
         atomic_write_text(out / name, text)
     return out / "index.html"
 
 
-def _templates() -> tuple[Any, Any]:
+def _templates() -> tuple[Template, Template]:
+    """Of a latent's page, and of the index."""
     environment = layout.environment(
-        number=number, share=share, shade=shade, picture=_picture, listed=listed, loudest=loudest, anchor=anchor
+        number=number,
+        share=share,
+        shade=shade,
+        listed=listed,
+        loudest=loudest,
+        anchor=anchor,
+        gallery=partial(gallery, quality=QUALITY),
+        thumbnail=partial(inline_picture, most=SMALL, quality=QUALITY),
     )
-    environment.globals |= {"small": SMALL, "styles": STYLES, "missing": MISSING}
+    environment.globals |= {"small": SMALL, "styles": STYLES}
     return environment.get_template("neuron.html.j2"), environment.get_template("neuron_index.html.j2")
-
-
-def _where(neurons: Neurons) -> str:
-    site = neurons.sae.site
-    return f"{site.kind} of layer {site.layer}, {site.encoder}"
 
 
 def _page(profile: Profile, neurons: Neurons) -> dict[str, Any]:
     """What one page says."""
     most = max([*profile.wfs.values(), *profile.wfs_noun.values()])
-    bars = [(c, profile.wfs[c], profile.wfs_noun[c], c in profile.cultures) for c in neurons.cultures]
+    scores = [(c, profile.wfs[c], profile.wfs_noun[c]) for c in neurons.cultures]
     return {
         "p": profile,
         "strongest": sorted(profile.cultures, key=lambda c: -profile.wfs[c])[:2],
         "neighbours": [_neighbours(profile.index, culture, neurons) for culture in profile.cultures],
-        "bars": [(c, a, b, _length(a, most), _length(b, most), own) for c, a, b, own in bars],
+        "bars": [(c, a, b, _length(a, most), _length(b, most), c in profile.cultures) for c, a, b in scores],
         "columns": columns(profile.histogram),
     }
 
 
 def _neighbours(index: int, culture: str, neurons: Neurons) -> dict[str, Any]:
-    """Place in a culture's set, with the latents before and after it; None at the ends."""
-    found = neurons[culture].indices
-    at = found.index(index)
-    after = found[at + 1] if at + 1 < len(found) else None
-    return {"culture": culture, "place": at + 1, "of": len(found), "before": found[at - 1] if at else None,
-            "after": after}  # fmt: skip
+    """Place among a culture's neurons, with the latents before and after it; None at the ends."""
+    latents = neurons[culture].indices
+    at = latents.index(index)
+    before, after = (latents[at - 1] if at else None), (latents[at + 1] if at + 1 < len(latents) else None)
+    return {"culture": culture, "place": at + 1, "of": len(latents), "before": before, "after": after}
 
 
 def _length(value: float, most: float) -> str:
@@ -127,18 +137,3 @@ def loudest(caption: Caption) -> str:
     """The token on which the latent fires most, without the spaces around it."""
     fired = [piece for piece in caption.pieces if piece.activation > 0]
     return max(fired, key=lambda piece: piece.activation).text.strip() if fired else ""
-
-
-def _picture(picture: Picture, side: int = 256) -> str:
-    return inline_picture(picture, side, QUALITY)
-
-
-def _styles(profiles: Mapping[int, Profile], pictures: Mapping[int, Shots]) -> str:
-    """The style sheet of all pages, with the letters of their prompts in the shipped fonts."""
-    letters: dict[str, set[str]] = defaultdict(set)
-    for caption in (caption for profile in profiles.values() for caption in profile.captions):
-        letters[caption.language] |= set(caption.text)
-    for row in (row for shots in pictures.values() for grid in (shots.off, shots.up) for row in grid.rows):
-        letters[row.language] |= set(row.prompt)
-    written = layout.read(layout.PAGE_CSS) + layout.read(STYLES)
-    return written + webfonts.css({language: "".join(sorted(found)) for language, found in letters.items()})

@@ -8,29 +8,24 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from interp.escapes import guarded
 from interp.grids import Grid
 from interp.report import figures, layout
-from interp.report.inline import inline_plot
-from interp.report.style import render
-from interp.report.tables import Table, gallery
+from interp.report.paper.numbers import SLIPS
+from interp.report.style import Plot
+from interp.report.tables import Table, captioned
 from interp.report.tables import record as record_table
-from interp.report.webfonts import faces
-from interp.store import Manifest, atomic_write_bytes, atomic_write_text
+from interp.store import Manifest, atomic_write_text
 
 PAGE = "exhibits.html"
-KINDS = ("png", "pdf")
 
 
 @dataclass(frozen=True)
 class Exhibit:
     """One table or figure."""
 
-    names: tuple[str, ...]
-    """`table1`, `fig6`, …: several where the paper shows the same of its other model."""
     title: str
     text: str
     """What it shows and what came of it."""
@@ -38,16 +33,21 @@ class Exhibit:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     """By the end of its file's name, '' for the one that is the exhibit."""
     grids: Mapping[str, Grid] = field(default_factory=dict)
-    """Of pictures; each becomes a figure, too."""
-    note: str = ""
-    """A slip of the paper, if it bears on this."""
+    """Of images; each becomes a figure, too."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """The numbers, as JSON can hold them."""
+    names: tuple[str, ...] = ()
+    """`table1`, `fig6`, …: several where the paper shows the same of its other model."""
 
     @property
     def heading(self) -> str:
         """`Table 1 and Table 5`."""
         return " and ".join(written(name) for name in self.names)
+
+    @property
+    def note(self) -> str:
+        """The slips of the paper that bear on this."""
+        return " ".join(SLIPS[name] for name in self.names if name in SLIPS)
 
 
 def written(name: str) -> str:
@@ -66,54 +66,39 @@ def write_exhibits(exhibits: Sequence[Exhibit], manifest: Manifest, out: Path) -
     Returns:
         The path of the page.
     """
-    plots = []
+    shown = []
     for exhibit in exhibits:
-        drawn = {**exhibit.figures, **{name: figures.grid(grid, native=True) for name, grid in exhibit.grids.items()}}
-        rendered = {end: {kind: render(figure, kind) for kind in KINDS} for end, figure in drawn.items()}
+        plots = {end: Plot.of(figure) for end, figure in exhibit.figures.items()}
+        grids = {end: Plot.of(figures.grid(grid, native=True)) for end, grid in exhibit.grids.items()}
         for name in exhibit.names:
-            _write_files(exhibit, rendered, manifest, out / name)
-        plots.append([rendered[end]["png"] for end in exhibit.figures])
-    atomic_write_text(out / PAGE, _page(exhibits, plots, manifest))
+            _write_files(exhibit, plots | grids, manifest, out, name)
+        shown.append((exhibit, list(plots.values())))
+    template = layout.environment(captioned=captioned).get_template("exhibits.html.j2")
+    page = template.render(
+        css=layout.style_sheet(layout.prompts(grid for exhibit in exhibits for grid in exhibit.grids.values())),
+        shown=shown,
+        model=manifest.config.get("model", ""),
+        bench=manifest.config.get("benchmark", ""),
+        manifest=record_table(manifest.model_dump(mode="json", exclude={"certificate"})),
+    )
+    atomic_write_text(out / PAGE, page)
     return out / PAGE
 
 
-def _write_files(exhibit: Exhibit, rendered: Mapping[str, Mapping[str, bytes]], manifest: Manifest, stem: Path) -> None:
-    for end, by_kind in rendered.items():
-        for kind, data in by_kind.items():
-            atomic_write_bytes(stem.with_name(f"{stem.name}{'-' * bool(end)}{end}.{kind}"), data)
+def _write_files(exhibit: Exhibit, plots: Mapping[str, Plot], manifest: Manifest, out: Path, name: str) -> None:
+    for end, plot in plots.items():
+        plot.write(out, f"{name}-{end}" if end else name)
     for number, table in enumerate(exhibit.tables, start=1):
         end = f"-{number}" if len(exhibit.tables) > 1 else ""
-        atomic_write_text(stem.with_name(f"{stem.name}{end}.csv"), as_csv(table))
-    said = {"exhibit": stem.name, "title": exhibit.title, "note": exhibit.note, "numbers": exhibit.data}
-    record = said | {"manifest": manifest.model_dump(mode="json")}
-    atomic_write_text(stem.with_name(f"{stem.name}.json"), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        atomic_write_text(out / f"{name}{end}.csv", as_csv(table))
+    record = {"exhibit": name, "title": exhibit.title, "note": exhibit.note, "numbers": exhibit.data}
+    record["manifest"] = manifest.model_dump(mode="json")
+    atomic_write_text(out / f"{name}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def as_csv(table: Table) -> str:
-    """A table as CSV with a heading; `interp.tables.unguarded` gives its cells back as they were."""
+    """A table as CSV with a heading; `interp.escapes.unguarded` gives its cells back as they were."""
     out = StringIO(newline="")
     # with the usual line end \r\n, so that cells holding either of the two are quoted
     csv.writer(out).writerows([guarded(cell) for cell in row] for row in (table.head, *table.rows))
     return out.getvalue()
-
-
-def _page(exhibits: Sequence[Exhibit], plots: Sequence[Sequence[bytes]], manifest: Manifest) -> str:
-    template = layout.environment().get_template("exhibits.html.j2")
-    grids = {f"{e.names[0]}-{name}": grid for e in exhibits for name, grid in e.grids.items()}
-    shown = [
-        {
-            "exhibit": e,
-            "plots": [inline_plot(png) for png in drawn],
-            "widths": [f"{figure.get_figwidth():.2f}" for figure in e.figures.values()],
-            "galleries": [{"title": grid.title, "html": gallery(grid)} for grid in e.grids.values()],
-        }
-        for e, drawn in zip(exhibits, plots, strict=True)
-    ]
-    record = manifest.model_dump(mode="json", exclude={"certificate"})
-    return template.render(
-        css=Markup(layout.read(layout.PAGE_CSS) + faces(grids)),
-        shown=shown,
-        model=manifest.config.get("model", ""),
-        bench=manifest.config.get("benchmark", ""),
-        manifest=record_table(record),
-    )

@@ -1,6 +1,7 @@
 """`interp reproduce`: every table and figure of the paper but the user study, made anew on any model."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -8,17 +9,18 @@ from tqdm.auto import tqdm
 from interp import store
 from interp.errors import InterpError
 from interp.experiments.study import Study
+from interp.report.build import begun
 from interp.report.paper import figures, tables
 from interp.report.paper.page import Exhibit, write_exhibits
 from interp.report.paper.request import Request
 
-Maker = Callable[[Request, tuple[str, ...]], Exhibit]
+Maker = Callable[[Request], Exhibit]
 MAKERS: Mapping[str, Maker] = {
     "fig3": figures.census, "fig4": figures.gap, "fig6": figures.layers, "fig7": figures.scores,
     "table1": tables.masking, "table2": tables.systems, "fig8": figures.compared, "fig10": figures.strengths,
     "fig11": figures.sweep, "table3": tables.remedies, "fig13": figures.steering, "table4": tables.judge,
     "fig14": figures.layers, "fig15": figures.scores, "table5": tables.masking, "fig16": figures.cut,
-    "table6": tables.cross_domain, "fig17": figures.cross_domain_pictures, "fig19": figures.more,
+    "table6": tables.outside, "fig17": figures.outside, "fig19": figures.more,
 }  # fmt: skip
 """By name, in the paper's order; the same maker where the paper shows the same of its other model."""
 
@@ -38,7 +40,7 @@ def reproduce(
         study: model, benchmark, judge and sizes.
         out: folder of the files and the page.
         command: what was typed, for the manifest.
-        systems: other models' pictures, beside ours in Table 2 and Figure 8.
+        systems: folders of other models' images, beside ours in Table 2 and Figure 8.
         annotations: file of people's answers, for Table 4.
 
     Returns:
@@ -49,24 +51,14 @@ def reproduce(
     """
     asked = asked_for(names)
     config = {"model": study.model.name, "benchmark": study.bench.name, "exhibits": asked}
-    manifest = store.new_manifest(
-        command,
-        stage="reproduce",
-        config=config,
-        seeds={"images": study.seed},
-        model_digest=study.model.model_digest,
-        encoder_digest=study.model.encoder_digest,
-        benchmark_digest=study.bench.digest,
-        device=str(study.model.device),
-    )
-    request = Request(study, systems or {}, annotations)
-    makers = list(dict.fromkeys(MAKERS[name] for name in asked))
-    made = []
+    manifest = begun(study, command, "reproduce", config)
+    exhibits = []
     with store.run_folder(out, manifest):
-        for maker in tqdm(makers, desc="exhibits", disable=not study.progress):
-            exhibit_names = tuple(name for name in asked if MAKERS[name] is maker)
-            made.append(maker(request, exhibit_names))
-        return write_exhibits(made, manifest.finished(), out)
+        for maker in tqdm(dict.fromkeys(MAKERS[name] for name in asked), desc="exhibits", disable=not study.progress):
+            of_maker = tuple(name for name in asked if MAKERS[name] is maker)
+            exhibit = maker(Request(study, systems or {}, annotations, of_maker))
+            exhibits.append(replace(exhibit, names=of_maker))
+        return write_exhibits(exhibits, manifest.finished(), out)
 
 
 def asked_for(names: Sequence[str]) -> list[str]:

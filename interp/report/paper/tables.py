@@ -1,87 +1,93 @@
 """Tables 1 to 6."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from interp.benchmarks.images import Picture
 from interp.benchmarks.splits import TEST
-from interp.experiments.study import ENHANCED, Study
+from interp.experiments import parts
+from interp.experiments.parts import ENHANCED
+from interp.experiments.run import wake_recipe
+from interp.experiments.study import Study
+from interp.experiments.summary import LABELS as MEASURES
 from interp.metrics import culture_vqa, evaluate
 from interp.metrics.judge_trust import four_image, reliability
 from interp.metrics.judge_trust.annotations import read_annotations
-from interp.report import figures, findings, results
+from interp.report import figures
 from interp.report.paper import numbers as paper
 from interp.report.paper.page import Exhibit
 from interp.report.paper.request import Request
+from interp.report.results import plain
 from interp.report.tables import ARROW, Table, written
 from interp.report.text import ARMS, MISSING, interval, listed
-from interp.types import Effect, Interval, Measure, Sample
+from interp.types import Effect, Interval, Matrix, Measure, Sample
 
+MASKED = {"baseline": paper.BASELINE, "masked": paper.MASKED, "random": paper.RANDOM_MASKED}
+"""Arms of culture-style prompts → what they are called here."""
 LABELS = {"baseline": paper.NOUN, "random": paper.RANDOM_WOKEN, "woken": paper.WOKEN, ENHANCED: paper.ENHANCED}
-"""Arms of noun-only prompts → what they are called here."""
+"""The same of noun-only prompts."""
 _FOUR = (paper.VQA, paper.CLIP, paper.REWARD, paper.LPIPS)
 
 
-def masking(request: Request, names: tuple[str, ...]) -> Exhibit:
+def masking(request: Request) -> Exhibit:
     """Tables 1 and 5."""
-    study, effect = request.study, request.study.ablated
-    label = {"random": paper.RANDOM_MASKED}
-    arms = {label.get(a, a): i for a, i in effect.accuracy.items()}
-    moved = {label.get(a, a): i for a, i in effect.difference.items()}
+    effect = _named(request.study.ask(parts.ablated), MASKED)
     text = (
         f"Culture-style prompts of the test split ({len(effect.sample_ids):,}), each culture's own latents set to "
         f"zero, and as many others matched in how often and how strongly they fire "
         f"({effect.settings['random_sets']} sets)."
     )
-    data = {"accuracy": numbers(arms), "difference": numbers(moved), "p_vs_control": effect.p_vs_control}
-    table = _beside(names, study, arms, moved)
+    data = _numbers(effect) | {"p_vs_control": effect.p_vs_control}
+    drawn = {"": figures.arms(effect.accuracy, effect.per_culture, "Culture-style prompts")}
     title = "culture-style prompts with the neurons masked"
-    drawn = {"": _drawn(arms, {label.get(a, a): by for a, by in effect.per_culture.items()}, "Culture-style prompts")}
-    return Exhibit(names, title, text, (table,), drawn, note=note(names), data=data)
+    return Exhibit(title, text, (_beside(request, effect),), drawn, data=data)
 
 
-def systems(request: Request, names: tuple[str, ...]) -> Exhibit:
+def systems(request: Request) -> Exhibit:
     """Table 2."""
     study = request.study
-    found = _arms_by_measure(study)
+    ours = _arms_by_measure(study)
     rows: dict[str, dict[str, Interval]] = {}
     for name, folder in request.systems.items():
         metrics = [culture_vqa.CultureVqa(study.judge), *study.metrics]
         measured = evaluate.measure(folder, study.bench, metrics, TEST, name, progress=study.progress)
         rows[name] = {_measure_key(m): i for m, i in measured.overall.items()}
-    rows |= {
-        f"{study.model.name}, {arm}": {m: by[arm] for m, by in found.items()} for arm in next(iter(found.values()))
-    }
-    infos = {"culture_vqa": Measure("percent", "higher"), **study.woken.measures}
-    heads = {m: "CultureVQA" if m == "culture_vqa" else findings.LABELS.get(m, m) for m in infos}
-    head = ("", *(f"{heads[m]} {ARROW[info.direction]}" for m, info in infos.items()))
-    cells = tuple(
-        (name, *(written(row[m], info.unit) if m in row else MISSING for m, info in infos.items()))
-        for name, row in rows.items()
-    )
-    quoted = Table(
-        ("paper", *(f"{m} {ARROW['lower' if m == paper.LPIPS else 'higher']}" for m in _FOUR)),
-        tuple((f"{q.model}, {q.arm}", *(f"{q.values[m]:g}" for m in _FOUR)) for q in paper.TABLES["table2"]),
-    )
+    rows |= {f"{study.model.name}, {arm}": {m: by[arm] for m, by in ours.items()} for arm in next(iter(ours.values()))}
+    infos = {"culture_vqa": Measure("percent", "higher"), **study.ask(parts.woken).measures}
     text = (
         "Noun-only prompts of the test split. "
         + ("" if request.systems else "No other system's pictures were given (--system NAME=FOLDER). ")
         + "LPIPS is the distance to the sample's reference picture."
         + (" pocket-clip is a small dual encoder of the pocket world and no CLIP." * ("pocket-clip" in str(infos)))
     )
-    data = {name: numbers(row) for name, row in rows.items()}
-    title = "waking and fine-tuning beside other systems"
-    return Exhibit(names, title, text, (Table(head, cells), quoted), note=note(names), data=data)
+    title, data = "waking and fine-tuning beside other systems", plain(rows)
+    return Exhibit(title, text, (_by_measure(rows, infos), _quoted_systems()), data=data)
+
+
+def _by_measure(rows: Mapping[str, Mapping[str, Interval]], infos: Mapping[str, Measure]) -> Table:
+    heads = {"culture_vqa": "CultureVQA", **MEASURES}
+    head = ("", *(f"{heads.get(m, m)} {ARROW[info.direction]}" for m, info in infos.items()))
+    cells = tuple(
+        (name, *(written(row[m], info.unit) if m in row else MISSING for m, info in infos.items()))
+        for name, row in rows.items()
+    )
+    return Table(head, cells)
+
+
+def _quoted_systems() -> Table:
+    head = ("paper", *(f"{m} {ARROW['lower' if m == paper.LPIPS else 'higher']}" for m in _FOUR))
+    rows = ((f"{q.model}, {q.arm}", *(f"{q.values[m]:g}" for m in _FOUR)) for q in paper.TABLES["table2"])
+    return Table(head, tuple(rows))
 
 
 def _arms_by_measure(study: Study) -> dict[str, dict[str, Interval]]:
     """Measure → arm of noun-only prompts → mean."""
-    effects: list[tuple[Effect, tuple[str, ...]]] = [(study.woken, ("baseline", "woken"))]
-    if study.enhanced is not None:
-        effects.append((study.enhanced, (ENHANCED,)))
+    effects: list[tuple[Effect, tuple[str, ...]]] = [(study.ask(parts.woken), ("baseline", "woken"))]
+    if (enhanced := study.ask(parts.enhanced)) is not None:
+        effects.append((enhanced, (ENHANCED,)))
     out: dict[str, dict[str, Interval]] = {"culture_vqa": {}}
     for effect, arms in effects:
         for arm in arms:
@@ -95,51 +101,47 @@ def _measure_key(name: str) -> str:
     return "culture_vqa" if name.startswith("culture_vqa") else name
 
 
-def _drawn(arms: Mapping[str, Interval], per_culture: Mapping[str, Mapping[str, Interval]], title: str) -> Figure:
-    """Arms beside each other, overall and by culture."""
-    overall = {arm: results.Estimate.of(i) for arm, i in arms.items()}
-    by_culture = {arm: {c: results.Estimate.of(i) for c, i in per_culture[arm].items()} for arm in arms}
-    return figures.arms(overall, by_culture, {}, title)
-
-
-def remedies(request: Request, names: tuple[str, ...]) -> Exhibit:
+def remedies(request: Request) -> Exhibit:
     """Table 3."""
-    study, woken, enhanced = request.study, request.study.woken, request.study.enhanced
-    arms = {LABELS[a]: woken.accuracy[a] for a in ("baseline", "random", "woken")}
-    moved = {LABELS[a]: woken.difference[a] for a in ("random", "woken")}
-    per_culture = {LABELS[a]: by for a, by in woken.per_culture.items()}
+    study, woken, enhanced = request.study, request.study.ask(parts.woken), request.study.ask(parts.enhanced)
+    effect = _named(woken, {arm: LABELS[arm] for arm in ("baseline", "random", "woken")})
     if enhanced is not None:
-        own = [a for a in enhanced.accuracy if a not in ("baseline", ENHANCED)]
-        label = {a: paper.RANDOM_ENHANCED if a.startswith("trained at") else a for a in [*own, ENHANCED]}
-        arms |= {label[a]: enhanced.accuracy[a] for a in label}
-        moved |= {label[a]: enhanced.difference[a] for a in label}
-        per_culture |= {label[a]: enhanced.per_culture[a] for a in label}
-    wake = study.wake_recipe
+        controls = [arm for arm in enhanced.accuracy if arm not in ("baseline", ENHANCED)]
+        names = {arm: paper.RANDOM_ENHANCED if arm.startswith("trained at") else arm for arm in controls}
+        trained = _named(enhanced, {**names, ENHANCED: paper.ENHANCED})
+        effect = replace(
+            effect,
+            accuracy={**effect.accuracy, **trained.accuracy},
+            difference={**effect.difference, **trained.difference},
+            per_culture={**effect.per_culture, **trained.per_culture},
+        )
+    recipe = wake_recipe(study.model)
     text = (
-        f"Noun-only prompts of the test split ({len(woken.sample_ids):,}). Zero training: {wake['intervention']}, "
-        f"strength {wake['strength']:g}, each by its own language's set; random sets are matched. "
+        f"Noun-only prompts of the test split ({len(woken.sample_ids):,}). Zero training: {recipe['intervention']}, "
+        f"strength {recipe['strength']:g}, each by its own language's neurons; random sets are matched. "
         + fine_tuned(study)
     )  # fmt: skip
-    data = {"accuracy": numbers(arms), "difference": numbers(moved)}
-    table = _beside(names, study, arms, moved)
-    drawn = {"": _drawn(arms, per_culture, "Noun-only prompts")}
-    return Exhibit(names, "two remedies and their controls", text, (table,), drawn, note=note(names), data=data)
+    drawn = {"": figures.arms(effect.accuracy, effect.per_culture, "Noun-only prompts")}
+    title = "two remedies and their controls"
+    return Exhibit(title, text, (_beside(request, effect),), drawn, data=_numbers(effect))
 
 
 def fine_tuned(study: Study) -> str:
-    if not study.enhancers:
+    """What was fine-tuned, and its controls."""
+    enhancers = study.ask(parts.enhancers)
+    if not enhancers:
         return "No enhancer was trained for this model (interp.train_enhancer, or --train here)."
-    found = f"Fine-tuned: a residual module at layer {study.enhancers[ENHANCED].site.layer}."
-    if len(study.enhancers) == 1:
-        return f"{found} Its controls were not trained."
-    controls = listed([name for name in study.enhancers if name != ENHANCED])
+    where = f"Fine-tuned: a residual module at layer {enhancers[ENHANCED].site.layer}."
+    if len(enhancers) == 1:
+        return f"{where} Its controls were not trained."
+    controls = listed([name for name in enhancers if name != ENHANCED])
     return (
-        f"{found} Its controls: {controls}. The paper does not say which random fine-tuning it means; “random "
+        f"{where} Its controls: {controls}. The paper does not say which random fine-tuning it means; “random "
         "enhanced” is the same training at a layer drawn at random."
     )
 
 
-def judge(request: Request, names: tuple[str, ...]) -> Exhibit:
+def judge(request: Request) -> Exhibit:
     """Table 4."""
     study = request.study
     samples = study.bench.samples(TEST)
@@ -147,16 +149,16 @@ def judge(request: Request, names: tuple[str, ...]) -> Exhibit:
     file = request.annotations
     people = read_annotations(file, samples, study.judge.labels, asked) if file else ()
 
-    def picture(sample: Sample) -> Picture:
+    def image(sample: Sample) -> Picture:
         return np.asarray(study.bench.image(sample))
 
-    found = reliability.reliability(study.judge, samples, picture, asked, people, study.seed)
-    four, sixteen = found.four_image, found.sixteen_way
+    trust = reliability.reliability(study.judge, samples, image, asked, people, study.seed)
+    four, sixteen = trust.four_image, trust.sixteen_way
     rows = tuple(
         (
             who,
-            *(interval(results.Estimate.of(i)) if i else MISSING for i in both),
-            *_quotes(names, [""], who, "four-image"),
+            *(interval(i) if i else MISSING for i in both),
+            *_quotes(request.names, [""], who, "four-image"),
         )
         for who, both in (("judge", (four.judge, sixteen.judge)), ("people", (four.people, sixteen.people)))
     )
@@ -167,75 +169,77 @@ def judge(request: Request, names: tuple[str, ...]) -> Exhibit:
         f"25 % and {100 / len(study.judge.labels):.1f} %.{none}"
     )
     at = [sixteen.labels.index(c) for c in study.bench.cultures]
-    matrix = results.Matrix.of(sixteen.confusion[at], study.bench.cultures, sixteen.labels)
-    data = numbers({"four_image": four.judge, "sixteen_way": sixteen.judge})
-    table = Table(head, rows)
-    drawn = {"": figures.confusion(matrix)}
-    return Exhibit(names, "how far the judge can be trusted", text, (table,), drawn, note=note(names), data=data)
+    matrix = Matrix(tuple(study.bench.cultures), tuple(sixteen.labels), sixteen.confusion[at])
+    data = plain({"four_image": four.judge, "sixteen_way": sixteen.judge})
+    title = "how far the judge can be trusted"
+    return Exhibit(title, text, (Table(head, rows),), {"": figures.confusion(matrix)}, data=data)
 
 
-def cross_domain(request: Request, names: tuple[str, ...]) -> Exhibit:
+def outside(request: Request) -> Exhibit:
     """Table 6."""
     study = request.study
-    dealt = study.out_of_domain
-    tables = [_beside(names, study, *_renamed(dealt))]
+    captions, held = study.ask(parts.out_of_domain), study.ask(parts.held_out)
+    captions = _named(captions, LABELS)
+    shown, data = [_beside(request, captions)], {"captions": plain(captions.accuracy)}
     text = (
-        f"{len(dealt.sample_ids)} noun-only captions outside every benchmark, dealt to the cultures; the paper's own "
-        "100 are not published."
+        f"{len(captions.sample_ids)} noun-only captions outside every benchmark, shared out among the cultures; the "
+        "paper's own 100 are not published."
     )
-    data: dict[str, Any] = {"captions": numbers(_renamed(dealt)[0])}
-    if (held := study.held_out) is not None:
-        tables.append(_beside((), study, *_renamed(held)))
-        data["held_out_nouns"] = numbers(_renamed(held)[0])
+    if held is not None:
+        held = _named(held, {arm: LABELS.get(arm, arm) for arm in held.accuracy})
+        shown.append(_beside(replace(request, names=()), held))
+        data["held_out_nouns"] = plain(held.accuracy)
         text += (
             f" The second table: {len(held.sample_ids):,} prompts of nouns that the benchmark keeps apart and that the "
             "model can draw."
         )
     if study.model.name == "pocket":
         text += " The pocket model cannot draw most of the 100 things; the judge looks at the culture alone."
-    return Exhibit(names, "captions outside the benchmark", text, tuple(tables), note=note(names), data=data)
+    return Exhibit("captions outside the benchmark", text, tuple(shown), data=data)
 
 
-def _renamed(effect: Effect) -> tuple[dict[str, Interval], dict[str, Interval]]:
-    arms = {LABELS.get(a, a): i for a, i in effect.accuracy.items()}
-    return arms, {LABELS.get(a, a): i for a, i in effect.difference.items()}
+def _named(effect: Effect, names: Mapping[str, str]) -> Effect:
+    """An effect with the arms that have a name here, in the order of the names."""
+
+    def pick(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: values[arm] for arm, name in names.items() if arm in values}
+
+    return replace(
+        effect,
+        accuracy=pick(effect.accuracy),
+        difference=pick(effect.difference),
+        per_culture=pick(effect.per_culture),
+    )
 
 
-def _columns(study: Study, names: tuple[str, ...]) -> list[str]:
+def _numbers(effect: Effect) -> dict[str, Any]:
+    return {"accuracy": plain(effect.accuracy), "difference": plain(effect.difference)}
+
+
+def _columns(request: Request) -> list[str]:
     """The paper's models whose numbers stand beside ours: ours if it is one of the two, else both."""
-    kind = paper.name_of(type(study.model).__name__) if study.model.name != "pocket" else None
-    printed = dict.fromkeys(row.model for name in names for row in paper.TABLES.get(name, ()) if row.model)
-    own = [model for model in printed if model == kind]
-    return own or [model for model in printed if model in (paper.PEA, paper.ALT)]
+    ours = request.study.model
+    kind = paper.name_of(type(ours).__name__) if ours.name != "pocket" else None
+    printed = dict.fromkeys(row.model for name in request.names for row in paper.TABLES.get(name, ()))
+    return [kind] if kind in printed else [model for model in printed if model in (paper.PEA, paper.ALT)]
 
 
 def _quotes(names: tuple[str, ...], models: Sequence[str], arm: str, measure: str = paper.VQA) -> list[str]:
-    found = []
+    """The paper's number of an arm for each model."""
+    cells = []
     for model in models:
         values = [paper.quoted(name, model, arm, measure) for name in names]
-        found.append(next((f"{v:g}" for v in values if v is not None), MISSING))
-    return found
+        cells.append(next((f"{v:g}" for v in values if v is not None), MISSING))
+    return cells
 
 
-def _beside(names: tuple[str, ...], study: Study, arms: Mapping[str, Interval], moved: Mapping[str, Interval]) -> Table:
+def _beside(request: Request, effect: Effect) -> Table:
     """CultureVQA of arms, the difference to the first, and the paper's numbers."""
-    models = _columns(study, names)
+    models = _columns(request)
     head = ("", "CultureVQA (%)", "difference (points)", *(f"paper, {m}" for m in models))
-    rows = tuple(
-        (
-            ARMS.get(arm, arm),
-            interval(results.Estimate.of(found)),
-            interval(results.Contrast.of(moved[arm])) if arm in moved else MISSING,
-            *_quotes(names, models, arm),
-        )
-        for arm, found in arms.items()
-    )
-    return Table(head, rows)
-
-
-def numbers(values: Mapping[str, Interval]) -> dict[str, Any]:
-    return {name: results.Estimate.of(found).model_dump(mode="json") for name, found in values.items()}
-
-
-def note(names: Sequence[str]) -> str:
-    return " ".join(paper.SLIPS[name] for name in names if name in paper.SLIPS)
+    rows = (
+        (ARMS.get(arm, arm), interval(value), interval(effect.difference.get(arm)),
+         *_quotes(request.names, models, arm))
+        for arm, value in effect.accuracy.items()
+    )  # fmt: skip
+    return Table(head, tuple(rows))

@@ -316,7 +316,7 @@ def test_a_folder_is_read_without_the_network(folder, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     load(folder)
     assert called == []
-    with pytest.raises(InterpError, match="the hub gives no such model"):
+    with pytest.raises(InterpError, match="the hub does not give it"):
         load("nobody/no-such-judge")
     assert called
 

@@ -1,4 +1,4 @@
-"""metrics/judges/{remote,openai,gemini}: the real clients against local servers that play the documented replies."""
+"""metrics/judges/remote: the real clients against local servers that play the documented replies."""
 
 import base64
 import codecs
@@ -27,11 +27,12 @@ from servers import ROGUES, SAYS, Reply, Rogue, Server, says, silent, whole
 from interp.errors import InterpError, InterpWarning
 from interp.metrics.judges import base
 from interp.metrics.judges.base import LETTERS, Judge, rotated
-from interp.metrics.judges.remote import client, gemini, openai
+from interp.metrics.judges.remote import client
 from interp.metrics.judges.remote.gemini import GeminiJudge
 from interp.metrics.judges.remote.openai import OpenAiJudge
 from interp.metrics.judges.remote.sender import Answer, Busy, Clock, Sender
-from interp.metrics.judges.remote.words import Secret, told
+from interp.metrics.judges.remote.settings import address
+from interp.metrics.judges.remote.words import Secret, repeatable
 from interp.types import UNRECOGNISABLE
 
 LABELS = ("France", "Japan", "Korea", "Poland", UNRECOGNISABLE)
@@ -85,7 +86,6 @@ class Gemini:
 
     @staticmethod
     def judge(server, **settings):
-        pytest.importorskip("google.genai", reason="an extra, not installed for tests by default")
         return GeminiJudge(LABELS, "some-vlm", server.url, **settings)
 
     @staticmethod
@@ -106,8 +106,8 @@ class Gemini:
     @staticmethod
     def image(request):
         data = request.body["contents"][0]["parts"][0]["inlineData"]
-        assert data["mime_type"] == "image/png"
-        return base64.urlsafe_b64decode(data["data"])
+        assert data["mimeType"] == "image/png"
+        return base64.b64decode(data["data"])
 
 
 @pytest.fixture(params=[OpenAi, Gemini])
@@ -718,7 +718,7 @@ def leaks(text, key):
 def test_no_piece_of_the_key_is_repeated(echo):
     for key in KEYS.values():
         given = ECHOES[echo](key)
-        said = told(f"Wrong: {given}. Try another.", Secret(key))
+        said = repeatable(f"Wrong: {given}. Try another.", Secret(key))
         assert leaks(said, key) < 6
         pieces = set(re.findall(r"[^\s.,:]{3,}", given)) - {*["the", "key", "first", "then", "and", "wrong"]}
         assert sum(len(piece) for piece in pieces if piece in said) < 6, said
@@ -731,13 +731,13 @@ def test_what_is_plain_english_is_repeated():
         "Unsupported parameter: 'max_tokens' is not supported with this model.",
         "The model does not exist or you do not have access to it.",
     ):
-        assert told(said, key) == said
-    assert told("The model `gpt-4o` does not exist", key, {"gpt-4o"}) == "The model `gpt-4o` does not exist"
-    assert told("Incorrect API key provided: ab12****zz99. You can find it", key) == (
+        assert repeatable(said, key) == said
+    assert repeatable("The model `gpt-4o` does not exist", key, {"gpt-4o"}) == "The model `gpt-4o` does not exist"
+    assert repeatable("Incorrect API key provided: ab12****zz99. You can find it", key) == (
         "Incorrect API key provided: … You can find it"
     )
-    assert told("at most 4096 tokens\x1b[31m", Secret("")) == "at most 4096 …"
-    assert len(told("word " * 999, key)) == 300
+    assert repeatable("at most 4096 tokens\x1b[31m", Secret("")) == "at most 4096 …"
+    assert len(repeatable("word " * 999, key)) == 300
 
 
 @pytest.mark.parametrize("place", ["message", "header", "reason", "code", "body", "finish", "cookie"])
@@ -809,7 +809,7 @@ def test_an_address_of_a_server_is_taken():
         "http://localhost/v1/", "https://my_host/openai/deployments/gpt-4o", "https://host./v1",
         "https://xn--hst-sna.example/v1/~x/@y",
     ):  # fmt: skip
-        assert client.address(url) == url.rstrip("/")
+        assert address(url) == url.rstrip("/")
 
 
 def test_credentials_in_an_address_are_shown_nowhere():
@@ -958,9 +958,9 @@ def test_the_cost_is_estimated_from_the_sizes(system):
 
 def test_tokens_of_pictures_are_those_of_the_documents():
     sizes = {(512, 512): 255, (1024, 1024): 765, (2048, 4096): 1105, (4096, 8192): 1105, (100, 100): 255}
-    assert {s: openai.picture_tokens(*s) for s in sizes} == sizes
+    assert {s: OpenAiJudge.image_tokens(*s) for s in sizes} == sizes
     sizes = {(384, 384): 258, (384, 100): 258, (960, 540): 1548, (1024, 1024): 4 * 258}
-    assert {s: gemini.picture_tokens(*s) for s in sizes} == sizes
+    assert {s: GeminiJudge.image_tokens(*s) for s in sizes} == sizes
 
 
 # What the judge is
@@ -995,14 +995,8 @@ def test_labels_that_cannot_be_asked_are_refused(kind):
 
 def test_importing_the_judges_imports_no_client():
     code = (
-        "import sys, interp.metrics.judges.gemini, interp.metrics.judges.openai\n"
-        "print([m for m in ('google.genai', 'httpx2', 'transformers') if m in sys.modules])"
+        "import sys, interp.metrics.judges.remote.gemini, interp.metrics.judges.remote.openai\n"
+        "print([m for m in ('httpx2', 'transformers') if m in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(said.replace("'", '"')) == []
-
-
-def test_without_google_genai_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "google.genai", None)
-    with pytest.raises(InterpError, match=r"pip install culture-interp\[judges\]"):
-        GeminiJudge(LABELS)(pictures(1), ITEMS[:1])

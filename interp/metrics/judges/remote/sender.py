@@ -9,19 +9,10 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+
 from interp import bounds
 from interp.errors import InterpError
-
-LIMITS: Mapping[str, tuple[Callable[..., None], float, float]] = {
-    "a_minute": (bounds.number, 1e-3, 1e12),
-    "threads": (bounds.whole, 1, 256),
-    "attempts": (bounds.whole, 1, 100),
-    "timeout": (bounds.number, 1e-3, 86_400),
-    "first_wait": (bounds.number, 0, 86_400),
-    "longest_wait": (bounds.number, 0, 86_400),
-    "lost_in_a_row": (bounds.whole, 1, 1_000_000),
-}
-"""Of the fields of a sender: check, least, most."""
 
 
 class Busy(Exception):
@@ -65,7 +56,7 @@ class Sender:
     """Sends questions from a few threads, at one pace for all, and again where the server was busy."""
 
     a_minute: float = 60.0
-    """Requests a minute at most, retries among them."""
+    """Requests per minute at most, retries among them."""
     threads: int = 4
     attempts: int = 6
     """Of one question, at most."""
@@ -74,7 +65,7 @@ class Sender:
     first_wait: float = 1.0
     """Seconds before the second attempt, up to as much again at random; doubled for each further one."""
     longest_wait: float = 120.0
-    """Seconds; a server that asks for more is not asked again for this picture."""
+    """Seconds; a server that asks for more is not asked again for this image."""
     lost_in_a_row: int = 10
     """Questions that may go unanswered by the server one after another before the run stops."""
     clock: Clock = field(default_factory=Clock, repr=False)
@@ -83,8 +74,13 @@ class Sender:
     _lost: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name, (check, least, most) in LIMITS.items():
-            check(name, getattr(self, name), least, most)
+        bounds.number("a_minute", self.a_minute, 1e-3, 1e12)
+        bounds.whole("threads", self.threads, 1, 256)
+        bounds.whole("attempts", self.attempts, 1, 100)
+        bounds.number("timeout", self.timeout, 1e-3, 86_400)
+        bounds.number("first_wait", self.first_wait, 0, 86_400)
+        bounds.number("longest_wait", self.longest_wait, 0, 86_400)
+        bounds.whole("lost_in_a_row", self.lost_in_a_row, 1, 1_000_000)
 
     def each(self, questions: Iterable[Callable[[], Answer]]) -> Iterator[tuple[int, Answer]]:
         """The answers as they come, each with the position of its question.
@@ -97,7 +93,7 @@ class Sender:
                 and what was in flight is given first.
         """
         stop, waiting = threading.Event(), enumerate(questions)
-        failed: BaseException | None = None
+        failure: BaseException | None = None
         with ThreadPoolExecutor(self.threads) as pool:
             running = {pool.submit(self.ask, q, stop): at for at, q in islice(waiting, self.threads)}
             try:
@@ -105,7 +101,7 @@ class Sender:
                     done = wait(running, return_when=FIRST_COMPLETED).done.pop()
                     at = running.pop(done)
                     if error := done.exception():
-                        failed = failed or error
+                        failure = failure or error
                         stop.set()
                     elif (answer := done.result()) is not None:
                         yield at, answer
@@ -113,34 +109,38 @@ class Sender:
                         running |= {pool.submit(self.ask, q, stop): n for n, q in islice(waiting, 1)}
             finally:
                 stop.set()
-        if failed is not None:
-            raise failed
+        if failure is not None:
+            raise failure
 
     def ask(self, send: Callable[[], Answer], stop: threading.Event | None = None) -> Answer | None:
         """The answer to one question; None if it was stopped before it was sent.
 
-        Args:
-            send: asks once; raises `Busy` where another attempt may help.
-            stop: once set, nothing more is sent.
+        `send` asks once; it raises `Busy` where another attempt may help. Once `stop` is set, nothing more is sent.
         """
-        reason = ""
-        for attempt in range(self.attempts):
+
+        def once() -> Answer | None:
             self._take_turn()
-            if stop is not None and stop.is_set():
-                return None
-            try:
-                answer = send()
-            except Busy as busy:
-                reason = busy.reason
-                last = attempt + 1 == self.attempts or not busy.again
-                if last or (busy.after or 0) > self.longest_wait:
-                    break
-                self._wait(attempt, busy.after)
-            else:
-                self._count(lost=False)
-                return answer
-        self._count(lost=True, reason=reason)
-        return Answer(unanswered=reason)
+            return None if stop is not None and stop.is_set() else send()
+
+        attempts = Retrying(
+            retry=retry_if_exception(self._worth_another),
+            stop=stop_after_attempt(self.attempts),
+            wait=self._pause,
+            sleep=self.clock.sleep,
+            reraise=True,
+        )
+        try:
+            answer = attempts(once)
+        except Busy as busy:
+            answer, lost = Answer(unanswered=busy.reason), True
+        else:
+            lost = False
+        if answer is not None:
+            self._count(lost, answer.unanswered)
+        return answer
+
+    def _worth_another(self, error: BaseException) -> bool:
+        return isinstance(error, Busy) and error.again and (error.after or 0) <= self.longest_wait
 
     def _take_turn(self) -> None:
         with self._lock:
@@ -150,15 +150,17 @@ class Sender:
         if turn > now:
             self.clock.sleep(turn - now)
 
-    def _wait(self, attempt: int, after: float | None) -> None:
-        """Wait before the next attempt; where the server named a time, all threads wait."""
-        if after is not None:
+    def _pause(self, state: RetryCallState) -> float:
+        """Seconds before the next attempt; where the server named a time, all threads wait for their turn instead."""
+        busy = state.outcome.exception() if state.outcome else None
+        if isinstance(busy, Busy) and busy.after is not None:
             with self._lock:
-                self._next = max(self._next, self.clock.now() + after)
-            return
-        self.clock.sleep(min(self.first_wait * 2**attempt * (1 + self.clock.jitter()), self.longest_wait))
+                self._next = max(self._next, self.clock.now() + busy.after)
+            return 0.0
+        waits = self.first_wait * 2 ** (state.attempt_number - 1) * (1 + self.clock.jitter())
+        return min(waits, self.longest_wait)
 
-    def _count(self, lost: bool, reason: str = "") -> None:
+    def _count(self, lost: bool, reason: str) -> None:
         with self._lock:
             self._lost = self._lost + 1 if lost else 0
             stop = self._lost >= self.lost_in_a_row
@@ -166,5 +168,5 @@ class Sender:
         if stop:
             raise InterpError(
                 f"the server answered none of {self.lost_in_a_row} questions in a row, the last after "
-                f"{self.attempts} attempts ({reason}); measure again later to go on, or with fewer requests a minute"
+                f"{self.attempts} attempts ({reason}); measure again later to go on, or with fewer requests per minute"
             )

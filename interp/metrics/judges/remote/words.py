@@ -43,19 +43,18 @@ class Secret:
         return bool(self.value)
 
 
-def told(message: str, secret: Secret, known: Collection[str] = ()) -> str:
-    """What may be repeated of a message, in one line; '' if nothing.
+def repeatable(message: str, secret: Secret, known: Collection[str] = ()) -> str:
+    """What may be repeated of a server's message, in one line; '' if nothing.
 
     Args:
-        message: a server's.
+        message: the server's.
         secret: that was sent to it.
         known: tokens that may be repeated whatever they look like, such as the model's name.
     """
     message = message[:LOOKED_AT]
     if secret and shows(message, secret.value):
         return ""
-    seemly = (lambda t: _plain(t, known)) if secret else (lambda t: t if t.isprintable() else GAP)
-    tokens = [seemly(token) for token in message.split()]
+    tokens = [t if (_plain(t, known) if secret else t.isprintable()) else GAP for t in message.split()]
     kept = [t for n, t in enumerate(tokens) if t != GAP or not n or tokens[n - 1] != GAP]
     if all(t == GAP for t in kept) or (secret and _pieces(kept, secret.value)):
         return ""
@@ -105,13 +104,12 @@ def _readings(text: str) -> Iterator[str]:
         yield from (_bare(one), _letters(one))
 
 
-def _plain(token: str, known: Collection[str]) -> str:
-    """A token of English or a known one; a gap for any other."""
+def _plain(token: str, known: Collection[str]) -> bool:
+    """Whether a token is of English or a known one."""
     core = token.strip(".,;:!?()[]{}<>\"'`*")
-    parts = re.split("[-_']", core)
     word = WORD.fullmatch(core) and len(core) <= LONGEST_WORD
-    word = word and all(len(part) > 2 or part.lower() in SHORT for part in parts)
-    return token if token.isascii() and token.isprintable() and (core in known or word or not core) else GAP
+    word = word and all(len(part) > 2 or part.lower() in SHORT for part in re.split("[-_']", core))
+    return token.isascii() and token.isprintable() and bool(core in known or word or not core)
 
 
 def _pieces(tokens: Collection[str], secret: str) -> bool:

@@ -1,0 +1,242 @@
+"""Values as JSON: a record with its type's name, arrays as lists with their type, so that decode(encode(x)) == x.
+
+What JSON should not hold lies in files beside it, named with their digests: images as PNG, tensors as safetensors.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interp import store, tensors, types
+from interp.benchmarks import images
+from interp.errors import InterpError
+from interp.experiments.run import Steered
+from interp.grids import Grid, GridRow
+from interp.interventions.edits import Plan
+from interp.models.records import Conditioning
+from interp.types import Arm, Effect, Interval, LayerScores, Measured
+
+KINDS: dict[str, type] = {
+    k.__name__: k
+    for k in (
+        LayerScores, Effect, Arm, Interval, types.Sweep, types.Site, types.Measure, Measured, types.Comparison,
+        types.Matrix, types.Density, types.SaeFigures, types.Variant, types.MeasureRow, types.JudgeErrors,
+        Steered, Grid, GridRow, Conditioning,
+    )
+}  # fmt: skip
+"""Records that are kept as JSON."""
+TENSORS = "tensors.safetensors"
+IMAGES = "images"
+
+
+class Encoder:
+    """Encodes one value; its images and tensors go to files in a folder.
+
+    Args:
+        folder: of the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._tensors: dict[str, Tensor] = {}
+        self._images = 0
+
+    def encode(self, value: Any) -> dict[str, Any]:
+        """Plain data of a value, every file beside it written.
+
+        Raises:
+            InterpError: a value of a type that is not kept so.
+        """
+        record = self._encode(value)
+        if not isinstance(record, dict) or record.get("type") == "float":
+            raise InterpError(f"a {type(value).__name__} by itself is not kept; known: {', '.join(KINDS)}")
+        if self._tensors:
+            tensors.write(self.folder / TENSORS, self._tensors)
+            record = {"type": "with_tensors", "sha256": store.sha256_file(self.folder / TENSORS), "value": record}
+        return record
+
+    def _encode(self, value: Any) -> Any:
+        if isinstance(value, Plan):
+            return {"type": "plan", "json": value.to_json()}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            name = type(value).__name__
+            if name not in KINDS:
+                raise InterpError(f"values of type {name} are not kept as JSON; known: {', '.join(KINDS)}")
+            return {"type": name} | {f.name: self._encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, Tensor):
+            name = str(len(self._tensors))
+            self._tensors[name] = value.detach().cpu()
+            return {"type": "tensor", "name": name}
+        if isinstance(value, np.ndarray):
+            return self._array(value)
+        if isinstance(value, Mapping):
+            return {"type": "map", "items": [[self._encode(k), self._encode(v)] for k, v in value.items()]}
+        if isinstance(value, tuple | list):
+            return {"type": type(value).__name__, "items": [self._encode(v) for v in value]}
+        if not isinstance(value, str | int | float | bool | None):
+            raise InterpError(f"values of type {type(value).__name__} are not kept as JSON; known: {', '.join(KINDS)}")
+        return _finite(value)
+
+    def _array(self, array: np.ndarray) -> dict[str, Any]:
+        if array.dtype == np.uint8 and array.ndim >= 3 and array.shape[-1] == 3 and array.size:
+            files = [self._image(image) for image in array.reshape(-1, *array.shape[-3:])]
+            return {"type": "images", "shape": list(array.shape[:-3]), "files": files}
+        values = [_finite(v) for v in array.ravel().tolist()]
+        return {"type": "array", "dtype": array.dtype.str, "shape": list(array.shape), "values": values}
+
+    def _image(self, image: np.ndarray) -> list[str]:
+        path = self.folder / IMAGES / f"{self._images:04d}.png"
+        self._images += 1
+        images.write(path, image)
+        return [path.relative_to(self.folder).as_posix(), store.sha256_file(path)]
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: it is written as a value of its own, so that the text 'nan' stays a text."""
+    return {"type": "float", "value": str(value)} if isinstance(value, float) and not np.isfinite(value) else value
+
+
+class Decoder:
+    """Reads what an `Encoder` wrote.
+
+    Args:
+        folder: of the files beside the record.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._tensors: dict[str, Tensor] = {}
+        self._parts = {
+            "array": _array,
+            "map": self._map,
+            "float": _float,
+            "list": lambda value: [self.decode(v) for v in _items(value)],
+            "tuple": lambda value: tuple(self.decode(v) for v in _items(value)),
+            "plan": lambda value: Plan.from_json(str(value.get("json"))),
+            "images": self._images,
+            "tensor": self._tensor,
+            "with_tensors": self._with_tensors,
+        }
+
+    def decode(self, value: Any) -> Any:
+        """The value of plain data.
+
+        Raises:
+            InterpError: an `Encoder` did not make it, or a file beside it is damaged.
+        """
+        if not isinstance(value, dict):
+            if isinstance(value, list):
+                raise InterpError("a list without its type")
+            return value
+        kind = str(value.get("type"))
+        if kind in self._parts:
+            return self._parts[kind](value)
+        if kind not in KINDS:
+            raise InterpError(f"a value of unknown type {kind[:40]!r}; known: {', '.join(KINDS)}")
+        fields = {k: self.decode(v) for k, v in value.items() if k != "type"}
+        made = store.checked(KINDS[kind], fields, f"a value of type {kind}", "it does not fit")
+        if problem := _misfit(made):
+            raise InterpError(f"a value of type {kind}: {problem}")
+        return made
+
+    def _map(self, value: dict[str, Any]) -> dict[Any, Any]:
+        items = _items(value)
+        if not all(isinstance(item, list) and len(item) == 2 for item in items):
+            raise InterpError("a map whose items are no pairs")
+        pairs = [(self.decode(k), self.decode(v)) for k, v in items]
+        try:
+            return dict(pairs)
+        except TypeError:
+            raise InterpError("a map with a key that can be none") from None
+
+    def _file(self, name: object, digest: object) -> Path:
+        path = self.folder / str(name)
+        images.check_inside(path, self.folder)
+        if not path.is_file() or store.sha256_file(path) != digest:
+            raise InterpError(f"{name} is missing or has changed")
+        return path
+
+    def _images(self, value: dict[str, Any]) -> np.ndarray:
+        files = value.get("files")
+        if not isinstance(files, list) or not files or not all(isinstance(f, list) and len(f) == 2 for f in files):
+            raise InterpError("images without their files")
+        read = [np.asarray(images.read(self._file(*file))) for file in files]
+        shape = value.get("shape")
+        if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
+            raise InterpError("images without their shape")
+        if math.prod(shape) != len(read) or len({image.shape for image in read}) > 1:
+            raise InterpError(f"{len(read)} images that do not fit an array of shape {shape}")
+        return np.stack(read).reshape(*shape, *read[0].shape)
+
+    def _with_tensors(self, value: dict[str, Any]) -> Any:
+        self._tensors = tensors.read(self._file(TENSORS, value.get("sha256")), "save it again")
+        return self.decode(value.get("value"))
+
+    def _tensor(self, value: dict[str, Any]) -> torch.Tensor:
+        if value.get("name") not in self._tensors:
+            raise InterpError(f"a tensor {str(value.get('name'))[:40]!r} that is not in {TENSORS}")
+        return self._tensors[str(value["name"])]
+
+
+_DTYPE = re.compile(r"[<>=|]?([fiu][1248]|b1|U\d+)")
+
+
+def _misfit(value: Any) -> str | None:
+    """What does not fit together in a record; None if nothing."""
+    if isinstance(value, Interval):
+        sound = value.n >= 0 and value.unscored >= 0 and not value.low > value.high
+        return None if sound else f"bounds {value.low} and {value.high}, of {value.n} samples"
+    lengths: set[int] = set()
+    if isinstance(value, LayerScores):
+        curves = (value.delta_ca, value.ci, value.neighbour_p, *value.variants.values(), *value.causal.values())
+        lengths = {len(curve) for curve in curves}
+        if not 0 <= value.peak < len(value.delta_ca) or value.ci.shape[1:] != (2,):
+            return f"a peak at {value.peak} of {len(value.delta_ca)} layers, or bounds that are no pairs"
+    elif isinstance(value, Arm):
+        lengths = {len(value.culture_hit), len(value.noun_hit), *map(len, value.scores.values())}
+    elif isinstance(value, Effect):
+        lengths = {len(value.cultures), len(value.sample_ids), *(len(a.culture_hit) for a in value.arms.values())}
+    elif isinstance(value, Measured):
+        parts = (value.seeds, value.cultures, value.clusters, *value.scores.values(), *value.answers.values())
+        lengths = {len(value.samples), *map(len, parts)}
+    return f"lists of {sorted(lengths)} entries, where all have as many" if len(lengths) > 1 else None
+
+
+def _items(value: dict[str, Any]) -> list[Any]:
+    found = value.get("items")
+    if not isinstance(found, list):
+        raise InterpError(f"a {value['type']} without its items")
+    return found
+
+
+def _float(value: dict[str, Any]) -> float:
+    if value.get("value") not in ("nan", "inf", "-inf"):
+        raise InterpError(f"a number {str(value.get('value'))[:40]!r}; known: nan, inf, -inf")
+    return float(value["value"])
+
+
+def _array(value: dict[str, Any]) -> np.ndarray:
+    """An array of numbers or texts, no larger than the values that are there."""
+    values, shape, dtype = value.get("values"), value.get("shape"), str(value.get("dtype"))
+    if not isinstance(values, list) or not isinstance(shape, list) or not all(type(n) is int for n in shape):
+        raise InterpError("an array without its values and shape")
+    if _DTYPE.fullmatch(dtype) is None:
+        raise InterpError(f"an array of {dtype[:40]!r}; known are numbers, truth values and texts")
+    if min(shape, default=1) < 0 or math.prod(shape) != len(values):
+        raise InterpError(f"an array of shape {shape} with {len(values)} values")
+    plain = [_float(v) if isinstance(v, dict) else v for v in values]
+    texts = [len(v) for v in plain if isinstance(v, str)]
+    # numpy gives every text the room of the longest
+    if texts and max(texts) * len(texts) > 16 * (sum(texts) + 1024):
+        raise InterpError(f"an array of texts of which one has {max(texts):,} characters, far more than the others")
+    try:
+        return np.array(plain, dtype=str if "U" in dtype else dtype).reshape(shape)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InterpError(f"an array of {dtype} that holds other things ({store.one_line(error)})") from error
