@@ -20,7 +20,7 @@
 # %%
 import interp
 
-PER_CULTURE = 4  # samples a culture; more give narrower intervals
+PER_CULTURE = 4  # samples per culture; more give narrower intervals
 
 model = interp.load("pocket")
 bench = interp.benchmark("pocket")

@@ -28,11 +28,11 @@ import torch
 
 import interp
 
-PAIRS = 4  # prompt pairs a culture for the layers
-PICTURES = 1  # pictures a culture, layer and arm in the causal scan
+PAIRS = 4  # prompt pairs per culture for the layers
+PICTURES = 1  # pictures per culture, layer and arm in the causal scan
 STEPS = None  # of the sampler; None for the model's
 SAE_STEPS = 150  # of the small SAE
-SAMPLES = 40  # train samples a culture that it learns from
+SAMPLES = 40  # train samples per culture that it learns from
 
 model = interp.load("pocket")
 bench = interp.benchmark("pocket")
@@ -283,7 +283,7 @@ draw.overlap(overlap(neurons))
 
 # %% [markdown]
 # ## The latents as a table
-# One row a culture and latent: ready for a spreadsheet or a paper's appendix.
+# One row per culture and latent: ready for a spreadsheet or a paper's appendix.
 
 # %%
 latents = to_table(neurons)

@@ -27,8 +27,8 @@ import torch
 
 import interp
 
-PER_CULTURE = 4  # samples a culture; more give narrower intervals
-RANDOM_SETS = 4  # matched random sets a culture, at most as many as samples
+PER_CULTURE = 4  # samples per culture; more give narrower intervals
+RANDOM_SETS = 4  # matched random sets per culture, at most as many as samples
 STRENGTHS = (0, 0.25, 0.5, 0.75, 1)  # of the tuning
 STEPS = None  # of the sampler; None for the model's
 
@@ -114,7 +114,7 @@ changes = interp.off_target(neurons, **few | {"per_culture": 2})
 figures.off_target(Matrix(neurons.cultures, neurons.cultures, changes))
 
 # %% [markdown]
-# The diagonal is the intended effect; what stands off it is damage done to others. (Two pictures a culture here: one
+# The diagonal is the intended effect; what stands off it is damage done to others. (Two pictures per culture here: one
 # that changes is 50 points.)
 #
 # ## Waking: amplify, steer, or a trained module

@@ -32,7 +32,7 @@ import interp
 from interp.benchmarks import census, reading, resplit
 
 NOUNS = 8  # nouns a culture of the benchmark made here
-PAIRS = 2  # prompt pairs a culture for the layers of the tiny model
+PAIRS = 2  # prompt pairs per culture for the layers of the tiny model
 STEPS = None  # of the sampler; None for the model's
 
 work = Path(tempfile.mkdtemp())
@@ -94,8 +94,8 @@ sorted(p.name for p in (work / "raw").iterdir())
 
 # %% [markdown]
 # If your pictures lie in a folder with a `captions.csv`, or you have one of ten published data sets as downloaded, you
-# need none of this: `interp.importers.run("folder", …)`, or `interp bench import folder my_pictures out`, finds the
-# spans, splits and reports what it left out ([what is read](../docs/importers.md)).
+# need none of this: `interp.benchmarks.importers.run("folder", …)`, or `interp bench import folder my_pictures out`,
+# finds the spans, splits and reports what it left out ([what is read](../docs/importers.md)).
 #
 # ## Split and check it
 # `resplit` deals every culture's concepts (whole: pictures of one concept are not independent) to train, test and

@@ -17,7 +17,7 @@ import typer
 from campaign import FULL
 
 from interp import store
-from interp.cli.main import main
+from interp.cli.main import app, main
 from interp.errors import InterpError, InterpWarning
 from interp.experiments import files
 from interp.interventions.edits import Mask, Plan, Steer
@@ -37,7 +37,7 @@ BASE = {"model": "no/such", "bench": "no/such", "out": "out"}
 
 def commands():
     """(words, parameters) of every command."""
-    top = typer.main.get_command(main.app)
+    top = typer.main.get_command(app)
     for name, command in top.commands.items():
         if hasattr(command, "commands"):
             yield from (((name, inner), c.params) for inner, c in command.commands.items())
@@ -76,7 +76,7 @@ def run(arguments, capsys):
     before, sys.argv = sys.argv, ["interp", *arguments]
     try:
         with pytest.raises(SystemExit) as stop:
-            main.main()
+            main()
     finally:
         sys.argv = before
     lines = capsys.readouterr().err.strip().splitlines()

@@ -47,8 +47,8 @@ for command in (
 
 def _out_of_memory(error: Exception) -> bool:
     """Of the GPU, of the main memory, or of torch's own allocator there."""
-    own = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return own or "not enough memory" in str(error) or "can't allocate memory" in str(error)
+    by_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return by_type or "not enough memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _in_one_line(error: Exception) -> str:

@@ -146,6 +146,7 @@ def steer(
     out: Out = Path("runs/steer"),
 ) -> None:
     """Draw prompts without and with a culture's neurons."""
+    from interp.benchmarks import images
     from interp.experiments import run as experiments
 
     with run_on_neurons("steer", out, folder, model) as run:

@@ -210,10 +210,10 @@ def _misfit(value: Any) -> str | None:
 
 
 def _items(value: dict[str, Any]) -> list[Any]:
-    found = value.get("items")
-    if not isinstance(found, list):
+    items = value.get("items")
+    if not isinstance(items, list):
         raise InterpError(f"a {value['type']} without its items")
-    return found
+    return items
 
 
 def _float(value: dict[str, Any]) -> float:

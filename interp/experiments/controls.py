@@ -71,8 +71,8 @@ def plan_arms(
     for culture in setup.cultures:
         numbers.append(turn[culture] % sets)
         turn[culture] += 1
-    dealt = [Plan.of(make(controls[c][n])) for c, n in zip(setup.cultures, numbers, strict=True)]
-    arms.append(PlannedArm("random", prompts, tuple(dealt), sets=tuple(numbers)))
+    random = [Plan.of(make(controls[c][n])) for c, n in zip(setup.cultures, numbers, strict=True)]
+    arms.append(PlannedArm("random", prompts, tuple(random), sets=tuple(numbers)))
     if encoder_side:
         for n in range(sets):
             plans = tuple(Plan.of(make(controls[c][n])) for c in setup.cultures)

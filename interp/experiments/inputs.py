@@ -1,17 +1,12 @@
-"""What a session works with: models and benchmarks by name, shipped SAEs, and which split serves what.
-
-Neurons remember their model and benchmark by digest; what is in memory is found again by it. Neurons are selected on
-the detection split, strength is tuned on the train split, effects are measured on the test split.
-"""
+"""Models and benchmarks by name, and those that neurons remember by digest: what is in memory is found again by it."""
 
 from pathlib import Path
 from typing import Any
 
 from interp import bounds, store
 from interp.activations import certificate
-from interp.benchmarks import benchmark as benchmarks
 from interp.benchmarks import reading
-from interp.benchmarks.benchmark import Benchmark
+from interp.benchmarks.benchmark import CARD, Benchmark
 from interp.errors import InterpError
 from interp.latents import sae
 from interp.latents.neurons import check_bench
@@ -61,7 +56,7 @@ def _state(source: Path) -> tuple[Any, ...]:
     """What tells that a benchmark's folder was changed, or is another one since the working folder is."""
     if not source.is_dir():
         return ()
-    files = sorted([source / benchmarks.CARD, *source.glob("samples.*")])
+    files = sorted([source / CARD, *source.glob("samples.*")])
     return (str(source.resolve()), *((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()))
 
 
@@ -80,9 +75,9 @@ def model_of(neurons: Neurons, model: Adapter | None) -> Adapter:
         InterpError: the one given has other text encoders; none is given and theirs is not loaded, or it is in several
             ways.
     """
-    found = model or _of_session(neurons)
-    sae.check_model(neurons.sae, found.encoder_digest)
-    return found
+    model = model or _of_session(neurons)
+    sae.check_model(neurons.sae, model.encoder_digest)
+    return model
 
 
 def _of_session(neurons: Neurons) -> Adapter:
@@ -96,9 +91,9 @@ def _of_session(neurons: Neurons) -> Adapter:
             f"the model of these neurons is loaded in several ways ({ways}); pass the one to use as model="
         )
     if named == SHIPPED_MODEL:
-        found = load(SHIPPED_MODEL)
-        if found.model_digest == neurons.model_digest:
-            return found
+        shipped = load(SHIPPED_MODEL)
+        if shipped.model_digest == neurons.model_digest:
+            return shipped
     raise InterpError(
         f"the model of these neurons, {named or 'not named'} (digest {neurons.model_digest[:12] or 'none'}), is not "
         "loaded, and a file does not decide what is: load it and pass it as model= (--model at the command line)"
@@ -106,14 +101,20 @@ def _of_session(neurons: Neurons) -> Adapter:
 
 
 def bench_of(neurons: Neurons, bench: Benchmark | None) -> Benchmark:
+    """The benchmark of neurons: the one given, or the one they name.
+
+    Raises:
+        InterpError: they name none and none is given, or it is another than theirs.
+    """
     if bench is None and "benchmark" not in neurons.settings:
         raise InterpError("these neurons do not say which benchmark they were found on; pass it as bench=")
-    found = bench or benchmark(str(neurons.settings["benchmark"]))
-    check_bench(neurons, found)
-    return found
+    bench = bench or benchmark(str(neurons.settings["benchmark"]))
+    check_bench(neurons, bench)
+    return bench
 
 
 def answers_cache(model: Adapter) -> Path:
+    """Where answers about a model's images are kept."""
     folder = store.cache_dir() / "answers" / model.model_digest[:12]
     folder.mkdir(parents=True, exist_ok=True)
     return folder

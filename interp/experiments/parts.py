@@ -196,16 +196,17 @@ def steer_recipe(study: Study) -> dict[str, Any]:
 
 def steered(study: Study) -> tuple[dict[str, Interval], Interval]:
     """Neutral English prompts under each culture's neurons (Figure 13), and their mean."""
-    found = study.ask(neurons)
+    of_cultures = study.ask(neurons)
     # the prompts are English and neutral: whose samples they come from does not matter
-    some = found.cultures[::3] if study.sizes.brief else None
-    return run.steer_all(study.setup(study.sizes.steer, cultures=some), found, maker(**steer_recipe(study)))
+    some = of_cultures.cultures[::3] if study.sizes.brief else None
+    return run.steer_all(study.setup(study.sizes.steer, cultures=some), of_cultures, maker(**steer_recipe(study)))
 
 
 def off_target(study: Study) -> Matrix:
     """What masking the column culture's neurons does to the row culture, in points of CultureVQA."""
-    found = study.ask(neurons)
-    return Matrix(found.cultures, found.cultures, run.off_target_of(study.setup(study.sizes.off_target), found))
+    of_cultures = study.ask(neurons)
+    changes = run.off_target_of(study.setup(study.sizes.off_target), of_cultures)
+    return Matrix(of_cultures.cultures, of_cultures.cultures, changes)
 
 
 def held_out(study: Study) -> Effect | None:
@@ -241,11 +242,11 @@ def remedies(study: Study, setup: Setup) -> list[PlannedArm]:
 
 def diversity(study: Study) -> dict[str, Interval]:
     """Mean LPIPS among the images of one prompt, in every arm of masking, waking and enhancing."""
-    setup, found = study.setup(study.sizes.diverse), study.ask(neurons)
+    setup, of_cultures = study.setup(study.sizes.diverse), study.ask(neurons)
     metric = registry.metric("diversity", study.bench, study.model.device)
     make = maker(**run.wake_recipe(study.model))
-    styled = plan_arms(setup, found, Mask, "masked", "culture_style", 1, encoder_side=False)
-    plain = plan_arms(setup, found, make, "woken", "noun_only", 1, encoder_side=False)
+    styled = plan_arms(setup, of_cultures, Mask, "masked", "culture_style", 1, encoder_side=False)
+    plain = plan_arms(setup, of_cultures, make, "woken", "noun_only", 1, encoder_side=False)
     names = ("with modifier", "masked", "random masked", "noun only", "woken", "random woken")
     planned: dict[str, PlannedArm] = dict(zip(names, (*styled, *plain), strict=True))
     if steps := study.ask(enhancers):

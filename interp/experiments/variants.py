@@ -43,8 +43,8 @@ def _at(study: Study, neurons: Neurons, literal: bool) -> list[Variant]:
     def shares(make: Make, prompts: str) -> tuple[Interval, Interval]:
         """CultureVQA under the cultures' own neurons and under random sets."""
         _, *edited = plan_arms(setup, neurons, make, "variant", prompts, 1, encoder_side=False)
-        own, random = (interval(setup, measure_arm(setup, arm).culture_hit) for arm in edited)
-        return own, random
+        cultures_own, random = (interval(setup, measure_arm(setup, arm).culture_hit) for arm in edited)
+        return cultures_own, random
 
     recipe = _choice(run.wake_recipe(study.model))
     at_recipe = site == study.ask(parts.site)

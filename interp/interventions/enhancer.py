@@ -100,7 +100,7 @@ def read(folder: str | Path) -> EnhancerRef:
 
 
 def resolve(ref: EnhancerRef, device: str | torch.device = "cpu") -> EnhancerNet:
-    """The module of a reference, one a device: it moves there once and is never moved again.
+    """The module of a reference, one per device: it moves there once and is never moved again.
 
     Raises:
         InterpError: the folder is gone, damaged, or holds another enhancer.

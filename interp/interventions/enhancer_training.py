@@ -188,8 +188,9 @@ def packed(state: State) -> dict[str, Tensor]:
 def unpack(state: State, stored: Mapping[str, Tensor]) -> None:
     """Go on from what `packed` gave."""
     state.net.load_state_dict({n.removeprefix("net."): value for n, value in stored.items() if n.startswith("net.")})
-    count = len(list(state.net.parameters()))
-    moments = {n: {name: stored[f"{name}.{n}"] for name in ("step", "exp_avg", "exp_avg_sq")} for n in range(count)}
+    # none where every step so far was left out, because its gradients were not finite in float16
+    started = [n for n in range(len(list(state.net.parameters()))) if f"step.{n}" in stored]
+    moments = {n: {name: stored[f"{name}.{n}"] for name in ("step", "exp_avg", "exp_avg_sq")} for n in started}
     state.optimiser.load_state_dict(state.optimiser.state_dict() | {"state": moments})
     if state.scaler.is_enabled():
         scaling = {name: stored[f"scaler.{name}"].item() for name in SCALING}

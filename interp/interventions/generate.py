@@ -28,7 +28,7 @@ def encode(
     plan: Plan | Intervention | Sequence[Plan | Intervention | None] | None = None,
     progress: bool = False,
 ) -> Conditioned:
-    """Encode prompts under one plan, or one plan a prompt; the negative branch is never edited.
+    """Encode prompts under one plan, or one plan per prompt; the negative branch is never edited.
 
     A prompt that comes again under the same plan is encoded once. A model without a text encoder of its own takes the
     prompts as they are.
@@ -41,7 +41,7 @@ def encode(
     several = isinstance(plan, Sequence) and not isinstance(plan, Plan)
     plans = [Plan.of(item) for item in plan] if several else [Plan.of(plan)] * len(prompts)  # type: ignore
     if len(plans) != len(prompts):
-        raise InterpError(f"{len(prompts)} prompts but {len(plans)} plans; give one plan, or one a prompt")
+        raise InterpError(f"{len(prompts)} prompts but {len(plans)} plans; give one plan, or one per prompt")
     if not model.encoders:
         if any(plans):
             raise InterpError(f"{model.name} is a baseline only: it has no text encoder that a plan could edit")
@@ -72,10 +72,10 @@ def draw(
     """Images of a conditioning, in batches.
 
     Raises:
-        InterpError: not one seed a prompt, a seed below 0 or above 2⁶³ − 1, no step, or no number for guidance.
+        InterpError: not one seed per prompt, a seed below 0 or above 2⁶³ − 1, no step, or no number for guidance.
     """
     if len(seeds) != len(conditioning):
-        raise InterpError(f"{len(conditioning)} prompts but {len(seeds)} seeds; give one seed a prompt")
+        raise InterpError(f"{len(conditioning)} prompts but {len(seeds)} seeds; give one seed per prompt")
     for seed in seeds:
         bounds.whole("seed", seed, 0, 2**63 - 1)
     if steps is not None:

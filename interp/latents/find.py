@@ -39,7 +39,7 @@ def train_sae(
         site: `z` or `resid`; None for the model's recipe.
         encoder: which text encoder.
         settings: of the training.
-        folder: where to store; None for `saes/<model>` in the cache.
+        folder: where to store; None for the cache.
         split: which prompts.
         weights: type of the matrices on disk.
         progress: show bars.
@@ -55,20 +55,13 @@ def train_sae(
     sites = _sites(model, layer, site, encoder)
     settings = settings or sae_training.SaeSettings()
     settings.width(max(model.spec(at.encoder).d_model for at in sites))  # refuses k before the features are captured
-    texts = _texts(bench if per_culture is None else bench.subset(split, per_culture, 0), split)
-    features = capture.features(model, [Prompt(text, "") for text in texts], sites, "real", progress)
+    prompts = _prompts(bench if per_culture is None else bench.subset(split, per_culture, 0), split)
+    features = capture.features(model, prompts, sites, "real", progress)
     made = sae_training.train(
-        features.values,
-        settings,
-        folder or store.cache_dir() / "saes" / f"{Path(model.name).name}-{model.encoder_digest[:8]}",
-        encoder_digest=model.encoder_digest,
-        model_name=model.name,
-        groups=features.prompt,
-        device=model.device,
-        weights=weights,
-        benchmark_digest=bench.digest,
-        progress=progress,
-    )
+        features.values, settings, folder or _folder(model), encoder_digest=model.encoder_digest,
+        model_name=model.name, groups=features.prompt, device=model.device, weights=weights,
+        benchmark_digest=bench.digest, progress=progress,
+    )  # fmt: skip
     return made if isinstance(layer, Sequence) else made[sites[0]]
 
 
@@ -86,11 +79,16 @@ def _sites(
     return sites
 
 
-def _texts(bench: Benchmark, split: str) -> list[str]:
-    """Every different caption of a split."""
+def _prompts(bench: Benchmark, split: str) -> list[Prompt]:
+    """Every different caption of a split, as prompts without spans."""
     pairs = [pair for language in ("native", "english") for pair in bench.pairs(split, language)]
     prompts = [prompt for pair in pairs for prompt in (pair.culture_style, pair.noun_only, pair.neutral)]
-    return list(dict.fromkeys(prompt.text for prompt in prompts if prompt is not None))
+    return [Prompt(text, "") for text in dict.fromkeys(p.text for p in prompts if p is not None)]
+
+
+def _folder(model: Adapter) -> Path:
+    """Where SAEs of a model go if nobody says it: below the cache."""
+    return store.cache_dir() / "saes" / f"{Path(model.name).name}-{model.encoder_digest[:8]}"
 
 
 def find_neurons(

@@ -62,7 +62,7 @@ class Adapter(ABC):
 
         Args:
             conditioning: of `condition`, or `Verbatim` where the model has no encoder.
-            seeds: one a prompt.
+            seeds: one per prompt.
             steps: of the sampler; None for the model's.
             guidance: scale; None for the model's.
             size: side in pixels; None for the model's.

@@ -157,7 +157,7 @@ class DiffusersAdapter(Adapter):
         progress: bool = False,
     ) -> UInt8[np.ndarray, "prompt height width rgb"]:
         if len(seeds) != len(conditioning):
-            raise InterpError(f"{len(conditioning)} prompts but {len(seeds)} seeds; give one seed a prompt")
+            raise InterpError(f"{len(conditioning)} prompts but {len(seeds)} seeds; give one seed per prompt")
         if not isinstance(conditioning, Conditioning):
             raise InterpError(f"{self.name} draws from a conditioning, not from prompts: encode them first")
         return self.draw(self.arguments(conditioning.to(self.device)), seeds, steps, guidance, size, progress)

@@ -124,7 +124,7 @@ def sae(results: Results) -> str:
     return (
         f"A Top-K SAE of {figures.d_sae:,} latents (k = {figures.k}) on {figures.site.kind} of layer "
         f"{figures.site.layer}, {figures.d_in} wide, explains {number(100 * figures.explained_variance)} % of the "
-        f"variance with {number(figures.l0)} latents a token; {number(100 * figures.dead_fraction)} % of its latents "
+        f"variance with {number(figures.l0)} latents per token; {number(100 * figures.dead_fraction)} % of its latents "
         "never fire."
     )
 

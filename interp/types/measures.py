@@ -212,8 +212,8 @@ class Comparison(Shown):
             lines.append(f"{name} ({info.unit}, {info.direction} is better)")
             for one in self.systems:
                 moved = self.difference[name].get(one.system)
-                told = f"  {moved.estimate:+.3g} [{moved.low:.3g}, {moved.high:.3g}]" if moved else ""
+                text = f"  {moved.estimate:+.3g} [{moved.low:.3g}, {moved.high:.3g}]" if moved else ""
                 p = self.p[name].get(one.system, float("nan"))
-                told += f"  p {'< 0.001' if p < 0.001 else f'{p:.3f}'}" if moved else ""
-                lines.append(f"{one.system:>24}  {one.overall[name].estimate:.4g}{told}")
+                text += f"  p {'< 0.001' if p < 0.001 else f'{p:.3f}'}" if moved else ""
+                lines.append(f"{one.system:>24}  {one.overall[name].estimate:.4g}{text}")
         return "\n".join(lines)

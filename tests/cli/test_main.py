@@ -7,8 +7,10 @@ import sys
 import pandas as pd
 import pytest
 
+from interp.cli import runs, studies
 from interp.cli.main import main
 from interp.errors import InterpError
+from interp.experiments import inputs
 from interp.latents import neurons
 
 
@@ -16,7 +18,7 @@ def run(arguments, monkeypatch, capsys):
     """(exit code, standard error) of a command."""
     monkeypatch.setattr(sys, "argv", ["interp", *arguments])
     with pytest.raises(SystemExit) as stop:
-        main.main()
+        main()
     return stop.value.code, capsys.readouterr().err
 
 
@@ -84,7 +86,7 @@ def test_bad_input_to_neurons_is_one_line_and_code_2(
     neurons.save(tiny_neurons, tmp_path / "neurons")
     monkeypatch.chdir(tmp_path)
     # as if the command had loaded the model that they are of
-    monkeypatch.setattr(main, "_model_of", lambda found, model: tiny_model)
+    monkeypatch.setattr(runs, "model_for", lambda neurons, model: tiny_model)
     code, error = run([arguments[0], "--neurons", "neurons", *arguments[1:]], monkeypatch, capsys)
     assert code == 2
     assert said in error.strip().splitlines()[-1]
@@ -95,7 +97,7 @@ def test_neurons_do_not_decide_what_is_loaded(tiny_neurons, monkeypatch, capsys,
     """Their file names a folder; nothing there is opened unasked."""
     neurons.save(tiny_neurons, tmp_path / "neurons")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(main, "_load", lambda name: pytest.fail(f"{name} was loaded"))
+    monkeypatch.setattr(inputs, "load", lambda name, **_: pytest.fail(f"{name} was loaded"))
     code, error = run(["ablate", "--neurons", "neurons"], monkeypatch, capsys)
     assert code == 2 and "a file does not decide what is" in error and "--model" in error
     assert [p.name for p in tmp_path.iterdir()] == ["neurons"]
@@ -111,7 +113,7 @@ def test_no_command_takes_a_strangers_folder(command, tiny_neurons, tiny_sae, mo
     (tmp_path / "work" / "thesis.tex").write_text("years")
     (tmp_path / "work" / "figure.png").write_text("mine")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(main, "_load", lambda name: pytest.fail(f"{name} was loaded"))
+    monkeypatch.setattr(inputs, "load", lambda name, **_: pytest.fail(f"{name} was loaded"))
     needed = {
         "ablate": ["--neurons", "neurons"], "sweep": ["--neurons", "neurons"],
         "steer": ["Japan", "a house", "--neurons", "neurons"], "measure": ["--images", "reference"],
@@ -133,7 +135,7 @@ def test_a_full_disk_or_an_unreadable_place_is_one_line(monkeypatch, capsys, tmp
     def full(*_, **__):
         raise OSError(28, "No space left on device", "/data/x")
 
-    monkeypatch.setattr(main, "_study", full)
+    monkeypatch.setattr(studies, "_study", full)
     code, error = run(["report"], monkeypatch, capsys)
     assert (code, error) == (2, "interp: /data/x: No space left on device\n")
 
@@ -153,7 +155,7 @@ def test_a_span_outside_its_caption_is_refused(small_bench, monkeypatch, capsys,
 def test_doctor_speaks(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["interp", "doctor"])
     with pytest.raises(SystemExit) as stop:
-        main.main()
+        main()
     assert stop.value.code == 0
     assert "torch" in capsys.readouterr().out
 
@@ -189,14 +191,14 @@ def test_a_folder_of_pictures_is_measured_and_compared(small_bench, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["interp", "measure", "--images", "a", *given, "--out", "m"])
     with pytest.raises(SystemExit) as stop:
-        main.main()
+        main()
     assert stop.value.code == 0
     out = capsys.readouterr().out
     assert "culture_vqa:pocket  100" in out and "0 [0, 0] distance" in out
     assert {p.name for p in (tmp_path / "m").iterdir()} >= {"measure.html", "value.json", "manifest.json", "figure.png"}
     monkeypatch.setattr(sys, "argv", ["interp", "compare", "own=a", "reversed=b", *given, "--out", "c"])
     with pytest.raises(SystemExit) as stop:
-        main.main()
+        main()
     assert stop.value.code == 0
     page = (tmp_path / "c" / "compare.html").read_text(encoding="utf-8")
     assert "reversed" in page and "data:image/png" in page and "data:font/woff" in page

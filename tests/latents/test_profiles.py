@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 import interp
 from interp.benchmarks import pocket
 from interp.errors import InterpError
-from interp.experiments import latent_images
+from interp.experiments import latent_images, parts
 from interp.experiments.setup import seed_of
 from interp.experiments.study import Study
 from interp.interventions import generate
 from interp.interventions.edits import Mask, Steer
-from interp.latents import profiles as dashboards
+from interp.latents import profiles
 from interp.report import build
 from interp.report.pages.latents import SHADES, columns, shade, share, write_pages
 from interp.types import Caption, Histogram, Piece
@@ -36,14 +36,14 @@ TOP = 5
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> Any:
-    """Three latents a culture of the pocket model, with their profiles and pictures of two steps."""
+    """Three latents per culture of the pocket model, with their profiles and pictures of two steps."""
     bench = tiny.bench(tmp_path_factory.mktemp("bench") / "small", CULTURES)
     model, sae = interp.load("pocket"), interp.load_sae("pocket", 9)
     rule = interp.Rule(k=3, tau=0.5, filter="before")
     neurons = interp.find_neurons(model, sae, bench, rule, progress=False)
-    profiles = dashboards.profile(model, sae, bench, neurons, top=TOP, progress=False)
-    shots = latent_images.pictures(model, bench, neurons, steps=2, progress=False)
-    return SimpleNamespace(model=model, sae=sae, bench=bench, neurons=neurons, profiles=profiles, shots=shots)
+    known = profiles.profile(model, sae, bench, neurons, top=TOP, progress=False)
+    shots = latent_images.latent_shots(model, bench, neurons, steps=2, progress=False)
+    return SimpleNamespace(model=model, sae=sae, bench=bench, neurons=neurons, profiles=known, shots=shots)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_profile_counts_what_a_plain_loop_counts(found, codes):
         assert (profile.tokens, profile.fired) == (len(every), len(fired))
         assert profile.density == pytest.approx((every[:, i] > 0).float().mean().item())
         assert profile.histogram.edges[-1] == pytest.approx(fired.max(), rel=1e-4)
-        edges = np.linspace(0, profile.histogram.edges[-1], dashboards.BINS + 1)
+        edges = np.linspace(0, profile.histogram.edges[-1], profiles.BINS + 1)
         assert profile.histogram.edges == pytest.approx(edges)
         below = [int((fired <= edge + 1e-3).sum()) for edge in edges]
         above = [int((fired < edge - 1e-3).sum()) for edge in edges]
@@ -119,7 +119,7 @@ def test_captions_come_strongest_first_with_the_codes_of_their_tokens(found, cod
 
 def test_a_caption_says_whose_it_is(found):
     for caption in (c for p in found.profiles.values() for c in p.captions):
-        side = {v: k for k, v in dashboards.KINDS.items()}[caption.kind]
+        side = {v: k for k, v in profiles.KINDS.items()}[caption.kind]
         sides = [(s, getattr(pair, side)) for s in found.bench.samples("detection") for pair in (s.native, s.english)]
         rows = [s for s, prompt in sides if prompt is not None and prompt.text == caption.text]
         assert set(caption.cultures) >= {s.culture for s in rows} != set()
@@ -136,7 +136,7 @@ def test_the_pieces_of_every_language_are_the_caption(found):
     for text in [*texts.values(), "  two  spaces ", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 🎻", "<b>bold</b>"]:
         tokens = encoder.tokenise([text])
         spans = [s for s, no in zip(tokens.offsets[0], tokens.special[0].tolist(), strict=True) if not no]
-        cut = dashboards.pieces(text, spans, [float(n + 1) for n in range(len(spans))])
+        cut = profiles.pieces(text, spans, [float(n + 1) for n in range(len(spans))])
         assert "".join(p.text for p in cut) == text
         assert all(p.text for p in cut)
         assert max(p.activation for p in cut if p.activation > 0) == len(spans)
@@ -146,7 +146,7 @@ def test_the_pieces_of_every_language_are_the_caption(found):
 def test_pieces_lose_neither_text_nor_the_largest_code(text, drawn):
     ordered = sorted((min(start, len(text)), length, value) for start, length, value in drawn)
     spans = [(start, min(start + length, len(text))) for start, length, _ in ordered]
-    cut = dashboards.pieces(text, spans, [value for *_, value in ordered])
+    cut = profiles.pieces(text, spans, [value for *_, value in ordered])
     assert "".join(p.text for p in cut) == text
     if any(text[start:end].strip() for start, end in spans):
         assert max(p.activation for p in cut if p.activation >= 0) == max(value for *_, value in ordered)
@@ -155,7 +155,7 @@ def test_pieces_lose_neither_text_nor_the_largest_code(text, drawn):
 def test_a_study_writes_the_pages_of_its_neurons(found, tmp_path):
     study = Study.named(found.model, found.bench, "quick", progress=False)
     # what a study finds for itself, found already
-    study.__dict__.update(neurons=found.neurons, dictionary=found.sae)
+    study._measured.update({parts.neurons: found.neurons, parts.used_sae: found.sae})
     index = build.write_neuron_pages(study, tmp_path / "neurons")
     held = {i for chosen in found.neurons.sets.values() for i in chosen.indices}
     assert {p.name for p in index.parent.glob("*.html")} == {"index.html", *(f"{i}.html" for i in held)}
@@ -194,10 +194,10 @@ def test_pictures_are_those_of_one_latent_masked_or_added(found):
 
 def test_what_does_not_belong_together_is_refused(found, tmp_path):
     with pytest.raises(InterpError, match="selected on split 'detection'"):
-        latent_images.pictures(found.model, found.bench, found.neurons, split="detection")
+        latent_images.latent_shots(found.model, found.bench, found.neurons, split="detection")
     other = replace(found.sae, ref=replace(found.sae.ref, digest="0" * 64))
     with pytest.raises(InterpError, match="not of 000000000000"):
-        dashboards.profile(found.model, other, found.bench, found.neurons)
+        profiles.profile(found.model, other, found.bench, found.neurons)
     lost = {i: p for i, p in found.profiles.items() if i != found.neurons["Japan"].indices[0]}
     with pytest.raises(InterpError, match="no profile of latents"):
         write_pages(lost, {}, found.neurons, tmp_path)

@@ -12,6 +12,7 @@ from interp import InterpError, stats
 from interp.benchmarks.images import write
 from interp.experiments import draw
 from interp.experiments import files as values
+from interp.experiments.setup import seed_of
 from interp.metrics import compare, evaluate, registry
 from interp.metrics.culture_vqa import CultureVqa
 from interp.metrics.judges.base import Judge
@@ -183,7 +184,7 @@ def test_a_system_is_drawn_and_resumed(tiny_model, tiny_neurons, small_bench, tm
     assert files == sorted(f"{s.id}-{n}.png" for s in chosen for n in range(2))
     sample = chosen[0]
     drawn = interp.generate(
-        tiny_model, [sample.native.noun_only.text], seeds=[interp.arms.seed_of(sample.id, n) for n in range(2)],
+        tiny_model, [sample.native.noun_only.text], seeds=[seed_of(sample.id, n) for n in range(2)],
         steps=1, progress=False,
     )  # fmt: skip
     from interp.benchmarks.images import read

@@ -208,7 +208,7 @@ def test_what_the_model_refuses_is_an_error_and_the_worker_stays(drawer):
     [
         ("a house", [0], {}, "list of strings"),
         ([], [], {}, "at least one"),
-        (["a", "b"], [0], {}, "2 prompts but 1 seeds; give one seed a prompt"),
+        (["a", "b"], [0], {}, "2 prompts but 1 seeds; give one seed per prompt"),
         (["a"], [0], {"guidance": float("nan")}, "guidance must be a number from 0 up, got nan"),
         (["a"], [0], {"guidance": float("inf")}, "guidance must be a number from 0 up, got inf"),
         (["a"], [0], {"guidance": -1.0}, "guidance must be a number from 0 up, got -1.0"),

@@ -16,12 +16,14 @@ from report_values import PROMPTS, Draws, grid, intervals_in, numbers_in, text_o
 
 from interp.benchmarks import cross_domain, pocket
 from interp.errors import InterpError
-from interp.grids import Grid, GridRow
+from interp.grids import Grid, GridRow, Shots
 from interp.report import webfonts
+from interp.report.pages.latents import write_pages
 from interp.report.pages.sheet import write_sheet
 from interp.report.pages.study import write_report
 from interp.report.results import Results, read_results
 from interp.report.text import interval, number
+from interp.types import Caption, Histogram, Neurons, Piece, Profile
 
 
 def test_a_report_is_a_page_its_figures_and_its_numbers(report: Path, results: Results):
@@ -184,3 +186,36 @@ def test_a_sheet_shows_names_as_text(tmp_path: Path):
     page = write_sheet(tmp_path / "a.html", evil, grid, [], [grid]).read_text(encoding="utf-8")
     assert "<script" not in page and 'onload="y' not in page and '" onerror="x' not in page
     assert unescape(page).count(evil) >= 5
+
+
+def test_a_latent_has_a_page_with_its_images_and_a_place_in_the_index(neurons: Neurons, tmp_path: Path):
+    owners: dict[int, list[str]] = {}
+    for culture, members in neurons.sets.items():
+        for i in members.indices:
+            owners.setdefault(i, []).append(culture)
+    caption = Caption((Piece("写真", 2.0), Piece("：", 0.0)), "ja", ("Japan",), "neutral", "photo", 2.0)
+    profiles = {
+        i: Profile(
+            i, tuple(cultures), 5, 100, Histogram((0.0, 1.0, 2.0), (4, 1)),
+            dict(zip(neurons.cultures, neurons.wfs[:, i].tolist(), strict=True)),
+            dict(zip(neurons.cultures, neurons.wfs_noun[:, i].tolist(), strict=True)), (caption,),
+        )
+        for i, cultures in owners.items()
+    }  # fmt: skip
+    first = neurons["Japan"].indices[0]
+    pair = grid(["culture-style, off", "latent off"], ("Japan", "Arab"))
+    shots = {first: Shots("Japan", 6.0, pair, grid(["noun-only, up", "latent up"], ("Japan", "Arab")))}
+    index = write_pages(profiles, shots, neurons, tmp_path / "neurons")
+    assert {p.name for p in index.parent.iterdir()} == {"index.html", "neurons.css", *(f"{i}.html" for i in owners)}
+    page = (index.parent / f"{first}.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/webp') == 8 and page.count("<img") == 8
+    assert page.count('alt="latent off: violin, Japan" width="128" height="128"') == 1
+    assert "added at 6 times its usual magnitude" in page
+    assert 'lang="ar" dir="rtl">صورة: كمان</span>' in page
+    other = (index.parent / f"{neurons['Spain'].indices[0]}.html").read_text(encoding="utf-8")
+    assert "<img" not in other
+    listing = index.read_text(encoding="utf-8")
+    assert listing.count('src="data:image/webp') == 2 * len(owners[first])
+    assert 'width="48" height="48"' in listing
+    styles = (index.parent / "neurons.css").read_text(encoding="utf-8")
+    assert set(re.findall(r"\.prompt:lang\((\w+)\)", styles)) == {"ja", "ar"}

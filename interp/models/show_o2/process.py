@@ -114,7 +114,7 @@ class ShowO2Process:
 
         Args:
             prompts: captions.
-            seeds: one a prompt.
+            seeds: one per prompt.
             steps: points of the sampler's time grid, 2 or more; None for the configuration's.
             guidance: classifier-free guidance, 0 for none; None for the configuration's.
             progress: show one.
@@ -126,7 +126,7 @@ class ShowO2Process:
         if isinstance(prompts, str) or not len(prompts):
             raise InterpError(f"prompts must be a list of strings with at least one, got {prompts!r}")
         if len(seeds) != len(prompts):
-            raise InterpError(f"{len(prompts)} prompts but {len(seeds)} seeds; give one seed a prompt")
+            raise InterpError(f"{len(prompts)} prompts but {len(seeds)} seeds; give one seed per prompt")
         if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
             raise InterpError(f"guidance must be a number from 0 up, got {guidance}")
         if not self._child.alive:

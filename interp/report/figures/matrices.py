@@ -18,7 +18,7 @@ def overlap(value: Matrix) -> Figure:
 
 @styled
 def off_target(value: Matrix) -> Figure:
-    """Change of the row culture's accuracy when the column culture's set is masked."""
+    """Change of the row culture's accuracy when the column culture's neurons are masked."""
     bound = max(float(np.nanmax(np.abs(value.values), initial=0.0)), 1.0)
     figure = _heat(value, "PuOr", TwoSlopeNorm(0, -bound, bound), "{:.0f}", "change in CultureVQA (points)")
     return _titled(figure, "What masking one culture does to the others", "culture masked", "culture measured")

@@ -48,7 +48,7 @@ def write_pages(profiles: Mapping[int, Profile], shots: Mapping[int, Shots], neu
         The path of the index.
 
     Raises:
-        InterpError: a latent of a set has no profile.
+        InterpError: a neuron has no profile.
     """
     latents = {i for members in neurons.sets.values() for i in members.indices}
     if lost := sorted(latents - profiles.keys()):

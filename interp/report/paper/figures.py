@@ -127,8 +127,8 @@ def steering(request: Request) -> Exhibit:
     """Figure 13."""
     hit, mean = request.study.ask(parts.steered)
     text = (
-        "The same English prompts and noise, which name no culture, under one culture's set at a time: the judge names "
-        f"that culture in {interval(mean)} % of pictures."
+        "The same English prompts and noise, which name no culture, under one culture's neurons at a time: the judge "
+        f"names that culture in {interval(mean)} % of pictures."
     )
     drawn, grids = {"rates": figures.steer(hit, mean)}, {"": request.study.ask(images.steered)}
     return Exhibit("steering a fixed English prompt", text, (), drawn, grids, plain({**hit, "mean": mean}))
