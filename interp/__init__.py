@@ -16,6 +16,7 @@ from types import ModuleType
 
 import lazy_loader
 
+from interp import session as session
 from interp import views
 
 __version__ = "0.1.0"

@@ -104,6 +104,8 @@ def _parts(length: int, count: int) -> list[slice]:
 class Shots:
     """Images of the same prompts and seeds, as they are and with one latent edited."""
 
+    __pydantic_config__ = RECORD
+
     culture: str
     """Whose prompts they are."""
     strength: float

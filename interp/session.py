@@ -1,6 +1,7 @@
 """What a session keeps in memory between calls: models that are loaded, and what was read for them.
 
-Nothing else in the package is kept and changes. `session.clear()` lets go of it all; the next call reads it again.
+Nothing else that was loaded is kept; what functions remember elsewhere are constants of the package and of pure
+computations. `session.clear()` lets go of it all; the next call reads it again.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ class Session:
 
     def __init__(self) -> None:
         self.models: WeakValueDictionary[str, Any] = WeakValueDictionary()
-        """Models that somebody still holds."""
+        """Models that somebody still holds: this alone keeps none."""
         self.placed: dict[str, Any] = {}
         """Device, dtype, offload and size, as the command line was told."""
         self._forget: list[Callable[[], None]] = []
@@ -34,7 +35,6 @@ class Session:
 
     def clear(self) -> None:
         """Let go of everything: memory is free as soon as nobody else holds it."""
-        self.models.clear()
         self.placed.clear()
         for forget in self._forget:
             forget()

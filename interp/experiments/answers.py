@@ -15,7 +15,7 @@ from interp.experiments.setup import Setup
 from interp.metrics.judges.base import OneByOne, hear
 from interp.metrics.run import is_paid, recorded
 from interp.models.records import Conditioned
-from interp.store import Journal, sha256_bytes, sha256_tensors
+from interp.store import sha256_bytes, sha256_tensors
 from interp.types import Sample
 
 JUDGE = "judge"
@@ -27,12 +27,8 @@ class Answers:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
+        self.journal = setup.journal
         self.asked = [JUDGE, *(m.name for m in setup.metrics)]
-
-    @cached_property
-    def journal(self) -> Journal | None:
-        """Answers of this and of earlier runs; None where nothing is kept."""
-        return Journal(self.setup.cache / "arms.jsonl") if self.setup.cache else None
 
     @cached_property
     def paid(self) -> frozenset[str]:

@@ -1,39 +1,48 @@
 """Values as JSON: a record with its type's name, arrays as lists with their type, so that decode(encode(x)) == x.
 
-What JSON should not hold lies in files beside it, named with their digests: images as PNG, tensors as safetensors.
+What JSON should not hold lies in files beside it, named by their digests: images as PNG, tensors as safetensors.
+Neurons, SAEs and enhancers inside a value are folders of their own.
 """
 
 import dataclasses
+import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
+from PIL import Image
 from torch import Tensor
 
 from interp import store, tensors, types
 from interp.benchmarks import images
 from interp.errors import InterpError
 from interp.experiments.run import Steered
-from interp.grids import Grid, GridRow
+from interp.grids import Grid, GridRow, Shots
+from interp.interventions.edits import KINDS as INTERVENTIONS
 from interp.interventions.edits import Plan
+from interp.interventions.enhancer import EnhancerRef
+from interp.latents.sae import LoadedSae
 from interp.models.records import Conditioning
-from interp.types import Arm, Effect, Interval, LayerScores, Measured
+from interp.types import Arm, Effect, Interval, LayerScores, Measured, Neurons, Sweep
 
 KINDS: dict[str, type] = {
     k.__name__: k
     for k in (
-        LayerScores, Effect, Arm, Interval, types.Sweep, types.Site, types.Measure, Measured, types.Comparison,
+        LayerScores, Effect, Arm, Interval, Sweep, types.Site, types.Measure, Measured, types.Comparison,
         types.Matrix, types.Density, types.SaeFigures, types.Variant, types.MeasureRow, types.JudgeErrors,
-        Steered, Grid, GridRow, Conditioning,
+        Steered, Grid, GridRow, Shots, Conditioning, types.NeuronSet, types.SaeRef,
     )
 }  # fmt: skip
 """Records that are kept as JSON."""
-TENSORS = "tensors.safetensors"
-IMAGES = "images"
+FOLDERS = (Neurons, LoadedSae, EnhancerRef)
+"""What has files of its own."""
+IMAGES, TENSORS, PARTS = "images", "tensors", "parts"
+"""Folders beside the record."""
 
 
 class Encoder:
@@ -41,12 +50,14 @@ class Encoder:
 
     Args:
         folder: of the files.
+        save: keeps one of `FOLDERS` in a folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, save: Callable[[Any, Path], Path]) -> None:
+        self.folder, self.save = folder, save
+        self.files: set[str] = set()
+        """Written so far, relative to the folder; of what is a folder itself, its name."""
         self._tensors: dict[str, Tensor] = {}
-        self._images = 0
 
     def encode(self, value: Any) -> dict[str, Any]:
         """Plain data of a value, every file beside it written.
@@ -58,13 +69,19 @@ class Encoder:
         if not isinstance(record, dict) or record.get("type") == "float":
             raise InterpError(f"a {type(value).__name__} by itself is not kept; known: {', '.join(KINDS)}")
         if self._tensors:
-            tensors.write(self.folder / TENSORS, self._tensors)
-            record = {"type": "with_tensors", "sha256": store.sha256_file(self.folder / TENSORS), "value": record}
+            data = safetensors.torch.save({name: value.contiguous() for name, value in self._tensors.items()})
+            record = {"type": "with_tensors", "file": self._file(TENSORS, "safetensors", data), "value": record}
         return record
 
     def _encode(self, value: Any) -> Any:
-        if isinstance(value, Plan):
-            return {"type": "plan", "json": value.to_json()}
+        if isinstance(value, (Plan, *INTERVENTIONS.values())):
+            return {"type": "plan", "json": Plan.of(value).to_json(), "single": not isinstance(value, Plan)}
+        if isinstance(value, FOLDERS):
+            number = f"{sum(file.startswith(PARTS) for file in self.files):03d}"
+            name = f"{PARTS}/{type(value).__name__.lower()}-{number if isinstance(value, Neurons) else _digest(value)}"
+            self.save(value, self.folder / name)
+            self.files.add(name)
+            return {"type": "folder", "name": name}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             name = type(value).__name__
             if name not in KINDS:
@@ -92,10 +109,21 @@ class Encoder:
         return {"type": "array", "dtype": array.dtype.str, "shape": list(array.shape), "values": values}
 
     def _image(self, image: np.ndarray) -> list[str]:
-        path = self.folder / IMAGES / f"{self._images:04d}.png"
-        self._images += 1
-        images.write(path, image)
-        return [path.relative_to(self.folder).as_posix(), store.sha256_file(path)]
+        data = io.BytesIO()
+        Image.fromarray(image).save(data, format="PNG")
+        return self._file(IMAGES, "png", data.getvalue())
+
+    def _file(self, folder: str, kind: str, data: bytes) -> list[str]:
+        """Write a file named by its content, so that none of an earlier value is ever overwritten; name and digest."""
+        digest = store.sha256_bytes(data)
+        name = f"{folder}/{digest[:16]}.{kind}"
+        store.atomic_write_bytes(self.folder / name, data)
+        self.files.add(name)
+        return [name, digest]
+
+
+def _digest(value: LoadedSae | EnhancerRef) -> str:
+    return (value.ref.digest if isinstance(value, LoadedSae) else value.digest)[:16]
 
 
 def _finite(value: Any) -> Any:
@@ -108,10 +136,11 @@ class Decoder:
 
     Args:
         folder: of the files beside the record.
+        read: reads a folder inside it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, read: Callable[[Path], Any]) -> None:
+        self.folder, self.read = folder, read
         self._tensors: dict[str, Tensor] = {}
         self._parts = {
             "array": _array,
@@ -119,7 +148,8 @@ class Decoder:
             "float": _float,
             "list": lambda value: [self.decode(v) for v in _items(value)],
             "tuple": lambda value: tuple(self.decode(v) for v in _items(value)),
-            "plan": lambda value: Plan.from_json(str(value.get("json"))),
+            "plan": self._plan,
+            "folder": self._folder,
             "images": self._images,
             "tensor": self._tensor,
             "with_tensors": self._with_tensors,
@@ -156,6 +186,20 @@ class Decoder:
         except TypeError:
             raise InterpError("a map with a key that can be none") from None
 
+    def _plan(self, value: dict[str, Any]) -> Any:
+        plan = Plan.from_json(str(value.get("json")))
+        if value.get("single") and len(plan.steps) != 1:
+            raise InterpError(f"one intervention, of which there are {len(plan.steps)}")
+        return plan.steps[0] if value.get("single") else plan
+
+    def _folder(self, value: dict[str, Any]) -> Any:
+        path = self.folder / str(value.get("name"))
+        images.check_inside(path, self.folder)
+        part = self.read(path)
+        if not isinstance(part, FOLDERS):
+            raise InterpError(f"{value.get('name')} holds a {type(part).__name__}, no SAE, enhancer or neurons")
+        return part
+
     def _file(self, name: object, digest: object) -> Path:
         path = self.folder / str(name)
         images.check_inside(path, self.folder)
@@ -176,12 +220,15 @@ class Decoder:
         return np.stack(read).reshape(*shape, *read[0].shape)
 
     def _with_tensors(self, value: dict[str, Any]) -> Any:
-        self._tensors = tensors.read(self._file(TENSORS, value.get("sha256")), "save it again")
+        file = value.get("file")
+        if not isinstance(file, list) or len(file) != 2:
+            raise InterpError("tensors without their file")
+        self._tensors = tensors.read(self._file(*file), "save it again")
         return self.decode(value.get("value"))
 
     def _tensor(self, value: dict[str, Any]) -> torch.Tensor:
         if value.get("name") not in self._tensors:
-            raise InterpError(f"a tensor {str(value.get('name'))[:40]!r} that is not in {TENSORS}")
+            raise InterpError(f"a tensor {str(value.get('name'))[:40]!r} that is in no file")
         return self._tensors[str(value["name"])]
 
 
@@ -203,6 +250,8 @@ def _misfit(value: Any) -> str | None:
         lengths = {len(value.culture_hit), len(value.noun_hit), *map(len, value.scores.values())}
     elif isinstance(value, Effect):
         lengths = {len(value.cultures), len(value.sample_ids), *(len(a.culture_hit) for a in value.arms.values())}
+    elif isinstance(value, Sweep):
+        lengths = {len(value.strengths), len(value.culture_vqa), len(value.noun_fidelity)}
     elif isinstance(value, Measured):
         parts = (value.seeds, value.cultures, value.clusters, *value.scores.values(), *value.answers.values())
         lengths = {len(value.samples), *map(len, parts)}

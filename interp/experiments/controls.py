@@ -86,9 +86,18 @@ def own_plans(setup: Setup, neurons: Neurons, make: Make) -> list[Plan]:
     Raises:
         InterpError: a culture has no neurons.
     """
-    if empty := [c for c in dict.fromkeys(setup.cultures) if not neurons[c].indices]:
-        raise InterpError(f"no neurons for {', '.join(empty)}: raise tau or k in find_neurons, or name other cultures")
+    check_sets(neurons, setup.cultures)
     return [Plan.of(make(neurons[c])) for c in setup.cultures]
+
+
+def check_sets(neurons: Neurons, cultures: Sequence[str]) -> None:
+    """Refuse cultures without neurons: an edit of none would pass for one that does nothing.
+
+    Raises:
+        InterpError: names them.
+    """
+    if empty := [c for c in dict.fromkeys(cultures) if not neurons[c].indices]:
+        raise InterpError(f"no neurons for {', '.join(empty)}: raise tau or k in find_neurons, or name other cultures")
 
 
 def control_sets(neurons: Neurons, culture: str, count: int, seed: int = 0) -> list[NeuronSet]:

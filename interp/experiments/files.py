@@ -10,7 +10,7 @@ from typing import Any
 from interp import store
 from interp.benchmarks.benchmark import Benchmark
 from interp.errors import InterpError
-from interp.experiments.codec import Decoder, Encoder
+from interp.experiments.codec import IMAGES, PARTS, TENSORS, Decoder, Encoder
 from interp.interventions import enhancer
 from interp.interventions.enhancer import EnhancerRef
 from interp.latents import neurons as neuron_files
@@ -30,7 +30,7 @@ def save(value: Any, folder: str | Path, manifest: store.Manifest | None = None)
         value: layer scores, an effect, a sweep, steered images, a grid, a comparison, images, a conditioning, a plan,
             neurons, an SAE, an enhancer, or any of these in tuples, lists and mappings.
         folder: made if missing; an earlier value of the same kind is replaced.
-        manifest: of the run that made the value; a new one if None.
+        manifest: of the run that made the value; a new one if None. SAEs and enhancers keep their own.
 
     Raises:
         InterpError: not a kind of value that is kept, or the folder holds something else.
@@ -69,7 +69,7 @@ def read(folder: str | Path) -> Any:
     path = folder / FILE
     record = store.read_sealed(path, TODO)
     try:
-        return Decoder(folder).decode(record)
+        return Decoder(folder, read).decode(record)
     except RecursionError:
         raise InterpError(f"{path}: nested too deeply; {TODO}") from None
     except InterpError as error:
@@ -77,8 +77,15 @@ def read(folder: str | Path) -> Any:
 
 
 def write_value(folder: Path, value: Any) -> None:
-    """`value.json` of a run's folder, sealed, and the files that it names; the manifest is the run's own."""
-    store.write_sealed(folder / FILE, Encoder(folder).encode(value))
+    """`value.json` of a run's folder, sealed, and the files that it names; the manifest is the run's own.
+
+    Those of an earlier value go once the new one is whole.
+    """
+    encoder = Encoder(folder, save)
+    store.write_sealed(folder / FILE, encoder.encode(value))
+    for old in [p for name in (IMAGES, TENSORS, PARTS) for p in (folder / name).glob("*")]:
+        if old.relative_to(folder).as_posix() not in encoder.files:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 def _copy(source: Path, folder: Path, owned: store.Owned) -> Path:

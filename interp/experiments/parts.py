@@ -1,6 +1,7 @@
 """The parts of a study, a function each: from the layer to what two remedies do outside the benchmark.
 
-Each returns a value that shows itself, can be saved (`interp.save`) and read again. Ask for them by `Study.ask`.
+Each returns a value that can be saved (`interp.save`) and read again; None where there is nothing to measure. Ask for
+them by `Study.ask`.
 """
 
 from dataclasses import replace

@@ -16,7 +16,7 @@ from interp.benchmarks.benchmark import Benchmark
 from interp.benchmarks.splits import TEST, TRAIN, refuse_test
 from interp.errors import InterpError
 from interp.experiments.arms import measure_arms
-from interp.experiments.controls import Make, PlannedArm, maker, own_plans, set_count
+from interp.experiments.controls import Make, PlannedArm, check_sets, maker, own_plans, set_count
 from interp.experiments.effects import effect_of, interval, intervene, mean_change_by_culture
 from interp.experiments.inputs import model_of
 from interp.experiments.setup import Setup, seed_of
@@ -214,16 +214,26 @@ def sweep(
     Raises:
         InterpError: no strengths, or as `ablate`.
     """
+    check_strengths(strengths)
     setup = Setup.on(neurons, model, bench, split, per_culture, cultures, judge, (), seed, steps, progress)
     return swept(setup, neurons, strengths, intervention, codes)
+
+
+def check_strengths(strengths: Sequence[float]) -> None:
+    """Refuse an empty sweep.
+
+    Raises:
+        InterpError: there is no strength.
+    """
+    if not len(strengths):
+        raise InterpError("no strengths; give at least one, such as range(9)")
 
 
 def swept(
     setup: Setup, neurons: Neurons, strengths: Sequence[float], intervention: str, codes: Codes = "topk"
 ) -> Sweep:
     """`sweep` on a setup."""
-    if not len(strengths):
-        raise InterpError("no strengths; give at least one, such as range(9)")
+    check_strengths(strengths)
     plans = [tuple(own_plans(setup, neurons, maker(intervention, float(s), codes))) for s in strengths]
     planned = [PlannedArm(f"λ = {s:g}", "noun_only", p) for s, p in zip(strengths, plans, strict=True)]
     arms = measure_arms(setup, planned).arms
@@ -257,6 +267,7 @@ def tune_strength(
     Args: as in `sweep`.
     """
     refuse_test(split)
+    check_strengths(strengths)
     setup = Setup.on(neurons, model, bench, split, per_culture, cultures, judge, (), seed, steps, progress)
     return swept(setup, neurons, strengths, intervention, codes)
 
@@ -319,6 +330,7 @@ def steer_all(setup: Setup, neurons: Neurons, make: Make) -> tuple[dict[str, Int
     Returns:
         By culture, and over all of them.
     """
+    check_sets(neurons, neurons.cultures)
     many = len(setup.samples)
     planned = [
         PlannedArm(f"steer {c}", "noun_only_en", (Plan.of(make(neurons[c])),) * many, (c,) * many)
@@ -353,6 +365,7 @@ def off_target(
 
 def off_target_of(setup: Setup, neurons: Neurons) -> Float[np.ndarray, "culture culture"]:
     """`off_target` on a setup."""
+    check_sets(neurons, neurons.cultures)
     planned = [PlannedArm("baseline", "culture_style")]
     planned += [
         PlannedArm(f"mask {c}", "culture_style", (Plan.of(Mask(neurons[c])),) * len(setup.samples))

@@ -21,6 +21,7 @@ from interp.metrics.base import Metric
 from interp.metrics.judges.base import Judge
 from interp.metrics.judges.pocket import load_judge
 from interp.models.adapter import Adapter
+from interp.store import Journal
 from interp.types import Neurons, Sample
 
 KINDS = ("noun_only", "culture_style", "noun_only_en", "culture_style_en")
@@ -121,6 +122,11 @@ class Setup:
         bench = bench_of(neurons, bench)
         model = model_of(neurons, model)
         return Setup.of(model, bench, split, per_culture, cultures, judge, metrics, seed, steps, progress)
+
+    @cached_property
+    def journal(self) -> Journal | None:
+        """Answers about images, of this and of earlier runs, read once; None where nothing is kept."""
+        return Journal(self.cache / "arms.jsonl") if self.cache else None
 
     @cached_property
     def cultures(self) -> tuple[str, ...]:

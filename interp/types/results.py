@@ -38,6 +38,10 @@ class Density:
     """Edges of the bins, in log10 of the share of tokens on which a latent fires; one more than there are bins."""
     counts: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.edges) != len(self.counts) + 1:
+            raise InterpError(f"{len(self.counts)} bins need {len(self.counts) + 1} edges, not {len(self.edges)}")
+
 
 @dataclass(frozen=True)
 class SaeFigures:

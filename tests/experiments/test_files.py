@@ -12,7 +12,7 @@ import interp
 from interp import store
 from interp.errors import InterpError
 from interp.experiments import codec, files
-from interp.grids import Grid
+from interp.grids import Grid, Shots
 from interp.interventions import enhancer
 from interp.interventions.enhancer import EnhancerNet
 from interp.types import (
@@ -71,6 +71,9 @@ def values(model, neurons, bench):
         "row": MeasureRow("lpips", "LPIPS", "distance", "lower", {"woken": SHARE}),
         "judge": JudgeErrors(SHARE, matrix),
         "neurons": neurons,
+        "set": neurons["Japan"],
+        "intervention": interp.Steer(neurons["Japan"], 2.5),
+        "shots": {3: Shots("Japan", 6.0, steered.grid(), steered.grid())},
     }
 
 
@@ -103,7 +106,21 @@ def test_images_are_png_and_tensors_safetensors(made, tmp_path):
     interp.save(made["steer"], tmp_path / "steer")
     assert len(list((tmp_path / "steer" / codec.IMAGES).glob("*.png"))) == 4
     interp.save(made["encode"], tmp_path / "encode")
-    assert {p.suffix for p in (tmp_path / "encode").iterdir()} == {".json", ".safetensors"}
+    assert [p.suffix for p in (tmp_path / "encode" / codec.TENSORS).iterdir()] == [".safetensors"]
+    interp.save(made["generate"], tmp_path / "steer2")
+    assert len(list((tmp_path / "steer2" / codec.IMAGES).glob("*.png"))) == 1
+
+
+def test_what_an_earlier_value_left_goes(tiny_sae, tiny_neurons, made, tmp_path):
+    both = (made["steer"].grid(), {"sae": tiny_sae, "neurons": tiny_neurons})
+    folder = interp.save(both, tmp_path / "several")
+    back = interp.read(folder)
+    assert same(both[0], back[0]) and same(tiny_neurons, back[1]["neurons"])
+    assert torch.equal(back[1]["sae"].W_enc, tiny_sae.W_enc)
+    assert {p.name.split("-")[0] for p in (folder / codec.PARTS).iterdir()} == {"neurons", "loadedsae"}
+    interp.save((SHARE, SHARE), folder)
+    assert not [p for p in folder.rglob("*") if p.is_file() and p.name not in (files.FILE, store.MANIFEST)]
+    assert same((SHARE, SHARE), interp.read(folder))
 
 
 @pytest.mark.parametrize("name", ["steer", "encode"])
@@ -124,7 +141,8 @@ def test_a_changed_file_beside_a_value_is_refused(name, made, tmp_path):
 def test_files_outside_the_folder_are_never_read(made, tmp_path):
     folder = interp.save(made["generate"], tmp_path / "images")
     record = store.read_sealed(folder / files.FILE, "")
-    outside = shutil.copy(folder / codec.IMAGES / "0000.png", tmp_path / "outside.png")
+    (image,) = (folder / codec.IMAGES).iterdir()
+    outside = shutil.copy(image, tmp_path / "outside.png")
     record["files"] = [["../outside.png", store.sha256_file(outside)]]
     store.write_sealed(folder / files.FILE, record)
     with pytest.raises(InterpError, match="outside"):

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import interp
 from interp import stats
 from interp.activations import patching
 from interp.errors import InterpError
-from interp.experiments import controls, files, setup
+from interp.experiments import controls, files, run, setup
 from interp.experiments.arms import draw_arm, measure_arm, measure_arms
 from interp.experiments.controls import PlannedArm, maker, own_plans, plan_arms
 from interp.experiments.setup import Setup
@@ -323,3 +324,29 @@ def test_steered_pictures_stand_side_by_side(tiny_model, tiny_neurons):
     assert grid.columns == ["plain", "Japan"] and [r.prompt for r in grid.rows] == ["a house", "a cat"]
     assert np.array_equal(grid.rows[1].pictures[1], done.steered[1])
     assert grid.figure().axes and "<img" in grid._repr_html_()
+
+
+def test_a_culture_without_neurons_is_never_measured_as_nothing_done(tiny_neurons, options):
+    empty = replace(tiny_neurons["Japan"], indices=(), magnitude=(), baseline=())
+    bare = replace(tiny_neurons, sets={**tiny_neurons.sets, "Japan": empty})
+    shared = Setup.on(tiny_neurons, **options)
+    for call in (
+        lambda: interp.ablate(bare, **options),
+        lambda: interp.off_target(bare, **options),
+        lambda: run.steer_all(shared, bare, interp.Mask),
+    ):
+        with pytest.raises(InterpError, match="no neurons for Japan: raise tau or k"):
+            call()
+
+
+def test_an_empty_sweep_is_refused_before_anything_is_loaded(tiny_neurons):
+    for call in (interp.sweep, lambda n, s: interp.tune_strength(n, s, "amplify")):
+        with pytest.raises(InterpError, match="no strengths"):
+            call(replace(tiny_neurons, model_digest="0" * 64, settings={}), [])
+
+
+def test_answers_are_read_once_per_setup(tiny_neurons, options, monkeypatch):
+    reads = []
+    monkeypatch.setattr(setup, "Journal", lambda *a, **k: reads.append(a) or Journal(*a, **k))
+    interp.sweep(tiny_neurons, (0, 1, 2), **options)
+    assert len(reads) == 1

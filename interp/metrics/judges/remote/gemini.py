@@ -28,6 +28,8 @@ Form = Literal["text/x.enum", "application/json"]
 ENUM, JSON = get_args(Form)
 ENDS = (
     *("MAX_TOKENS", "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "JAILBREAK"),
+    *("IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "IMAGE_OTHER", "NO_IMAGE", "TOO_MANY_TOOL_CALLS", "ESCALATION"),
+    *("MISSING_THOUGHT_SIGNATURE", "FINISH_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED", "CONTINUATION"),
     *("IMAGE_SAFETY", "MODEL_ARMOR", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE"),
 )
 """Google's reasons against an answer that are named; any other is `OTHER`, for it may be the server's own words."""

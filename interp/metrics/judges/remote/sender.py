@@ -152,6 +152,8 @@ class Sender:
 
     def _pause(self, state: RetryCallState) -> float:
         """Seconds before the next attempt; where the server named a time, all threads wait for their turn instead."""
+        if state.attempt_number >= self.attempts:  # tenacity asks before it stops: nobody has to wait for that
+            return 0.0
         busy = state.outcome.exception() if state.outcome else None
         if isinstance(busy, Busy) and busy.after is not None:
             with self._lock:
