@@ -38,6 +38,7 @@ from interp import store  # noqa: E402
 from interp.experiments import run  # noqa: E402
 from interp.experiments.setup import Setup  # noqa: E402
 from interp.hub import load  # noqa: E402
+from interp.interventions.edits import Mask  # noqa: E402
 from interp.latents import sae  # noqa: E402
 from interp.metrics import registry  # noqa: E402
 from interp.models import (  # noqa: E402

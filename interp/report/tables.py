@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
-from typing import Any
+from typing import Any, SupportsFloat
 
 from markupsafe import Markup, escape
 
@@ -92,7 +92,7 @@ def layers(scores: LayerScores) -> Table:
     return Table(tuple(head), rows, (scores.peak,))
 
 
-def _with_ends(mean: float, low: float, high: float) -> str:
+def _with_ends(mean: SupportsFloat, low: SupportsFloat, high: SupportsFloat) -> str:
     return f"{number(mean, 4)} [{number(low, 4)}, {number(high, 4)}]"
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import SupportsFloat
 
 from interp.types import Interval
 
@@ -20,11 +21,11 @@ ARMS = {
 """What the arms of the file are called in tables."""
 
 
-def number(value: float | None, digits: int = 1) -> str:
+def number(value: SupportsFloat | None, digits: int = 1) -> str:
     """A number with so many digits after the point, with a true minus and never "−0.0"."""
     if value is None or math.isnan(value):
         return MISSING
-    written = f"{value:.{digits}f}"
+    written = f"{float(value):.{digits}f}"
     return written.lstrip("-") if float(written) == 0 else written.replace("-", "−")
 
 
