@@ -61,24 +61,12 @@ class Answers:
                 whole[name] += values or []
         return whole
 
-    def keys(self, part: Conditioned, seeds: Sequence[int], samples: Sequence[Sample]) -> dict[str, str]:
-        """Of the judge and of each metric that has a digest: all that decides what it says of some images."""
-        setup = self.setup
-        how = f"{setup.model.identity}/{setup.steps}/{setup.guidance}/{list(seeds)}".encode()
-        drawn = sha256_tensors({"said": how} | part.arrays())
-        judge = getattr(setup.judge, "digest", None)
-        keys = {JUDGE: f"{drawn}/{judge}/{[s.id for s in samples]}"} if judge else {}
-        for metric in setup.metrics:
-            if metric.digest:
-                keys[metric.name] = f"{drawn}/{metric.name}/{metric.digest}/{[metric.key(s) for s in samples]}"
-        return {name: sha256_bytes(key.encode()) for name, key in keys.items()}
-
     def _units(self, part: Conditioned, seeds: Sequence[int], samples: Sequence[Sample]) -> dict[str, list[str]]:
         """Keys of what is recorded of a batch: of each image by itself where it is paid for, else of all at once."""
-        whole = self.keys(part, seeds, samples)
+        whole = answer_keys(self.setup, part, seeds, samples)
         units = {name: [key] for name, key in whole.items()}
         if paid := [name for name in whole if name in self.paid]:
-            single = [self.keys(part.rows([n]), [seeds[n]], [samples[n]]) for n in range(len(samples))]
+            single = [answer_keys(self.setup, part.rows([n]), [seeds[n]], [samples[n]]) for n in range(len(samples))]
             units |= {name: [keys[name] for keys in single] for name in paid}
         return units
 
@@ -132,6 +120,18 @@ class Answers:
                 yield dict(zip(rows, scores.values.tolist(), strict=True))
         else:
             yield dict(enumerate(metric.measure(images, samples).values.tolist()))
+
+
+def answer_keys(setup: Setup, part: Conditioned, seeds: Sequence[int], samples: Sequence[Sample]) -> dict[str, str]:
+    """Of the judge and of each metric that has a digest: all that decides what it says of some images."""
+    how = f"{setup.model.identity}/{setup.steps}/{setup.guidance}/{list(seeds)}".encode()
+    drawn = sha256_tensors({"said": how} | part.arrays())
+    judge = getattr(setup.judge, "digest", None)
+    keys = {JUDGE: f"{drawn}/{judge}/{[s.id for s in samples]}"} if judge else {}
+    for metric in setup.metrics:
+        if metric.digest:
+            keys[metric.name] = f"{drawn}/{metric.name}/{metric.digest}/{[metric.key(s) for s in samples]}"
+    return {name: sha256_bytes(key.encode()) for name, key in keys.items()}
 
 
 def _is_answer(value: Any) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.activations import probe
-from interp.experiments.answers import JUDGE, Answers
+from interp.experiments.answers import JUDGE, Answers, answer_keys
 from interp.experiments.controls import PlannedArm
 from interp.experiments.setup import Setup, texts
 from interp.interventions import generate
@@ -104,13 +104,13 @@ def score_repeated(setup: Setup, metric: Metric, arm: PlannedArm, numbers: int =
     """
     conditioning = condition(setup, arm.prompts, arm.plans)
     setups = [replace(setup, seed=setup.seed + n, metrics=(metric,)) for n in range(numbers)]
-    answers = Answers(setups[0])
-    key = answers.keys(conditioning, [s for one in setups for s in one.seeds], setup.samples).get(metric.name)
-    scores = answers.journal.done(key) if answers.journal is not None and key else None
+    seeds, journal = [s for one in setups for s in one.seeds], setup.journal
+    key = answer_keys(setups[0], conditioning, seeds, setup.samples).get(metric.name)
+    scores = journal.done(key) if journal is not None and key else None
     if scores is None:
         drawn = [generate.draw(s.model, conditioning, s.seeds, s.steps, s.guidance) for s in setups]
         values = metric.measure([image for images in drawn for image in images], list(setup.samples) * numbers).values
         scores = values.reshape(numbers, -1).mean(0).tolist()
-        if answers.journal is not None and key:
-            answers.journal.record(key, scores)
+        if journal is not None and key:
+            journal.record(key, scores)
     return np.array(scores)

@@ -46,21 +46,17 @@ IMAGES, TENSORS, PARTS = "images", "tensors", "parts"
 
 
 class Encoder:
-    """Encodes one value; its images and tensors go to files in a folder.
+    """Encodes one value; what goes to files beside its record is collected, and nothing is written."""
 
-    Args:
-        folder: of the files.
-        save: keeps one of `FOLDERS` in a folder.
-    """
-
-    def __init__(self, folder: Path, save: Callable[[Any, Path], Path]) -> None:
-        self.folder, self.save = folder, save
-        self.files: set[str] = set()
-        """Written so far, relative to the folder; of what is a folder itself, its name."""
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        """Content of the files by their name, which is that of the content: none of an earlier value is overwritten."""
+        self.parts: dict[str, Any] = {}
+        """What is a folder itself, one of `FOLDERS`, by its name."""
         self._tensors: dict[str, Tensor] = {}
 
     def encode(self, value: Any) -> dict[str, Any]:
-        """Plain data of a value, every file beside it written.
+        """Plain data of a value.
 
         Raises:
             InterpError: a value of a type that is not kept so.
@@ -69,7 +65,7 @@ class Encoder:
         if not isinstance(record, dict) or record.get("type") == "float":
             raise InterpError(f"a {type(value).__name__} by itself is not kept; known: {', '.join(KINDS)}")
         if self._tensors:
-            data = safetensors.torch.save({name: value.contiguous() for name, value in self._tensors.items()})
+            data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in self._tensors.items()})
             record = {"type": "with_tensors", "file": self._file(TENSORS, "safetensors", data), "value": record}
         return record
 
@@ -77,10 +73,9 @@ class Encoder:
         if isinstance(value, (Plan, *INTERVENTIONS.values())):
             return {"type": "plan", "json": Plan.of(value).to_json(), "single": not isinstance(value, Plan)}
         if isinstance(value, FOLDERS):
-            number = f"{sum(file.startswith(PARTS) for file in self.files):03d}"
-            name = f"{PARTS}/{type(value).__name__.lower()}-{number if isinstance(value, Neurons) else _digest(value)}"
-            self.save(value, self.folder / name)
-            self.files.add(name)
+            which = f"{len(self.parts):03d}" if isinstance(value, Neurons) else _digest(value)
+            name = f"{PARTS}/{type(value).__name__.lower()}-{which}"
+            self.parts[name] = value
             return {"type": "folder", "name": name}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             name = type(value).__name__
@@ -114,11 +109,10 @@ class Encoder:
         return self._file(IMAGES, "png", data.getvalue())
 
     def _file(self, folder: str, kind: str, data: bytes) -> list[str]:
-        """Write a file named by its content, so that none of an earlier value is ever overwritten; name and digest."""
+        """Name and digest."""
         digest = store.sha256_bytes(data)
         name = f"{folder}/{digest[:16]}.{kind}"
-        store.atomic_write_bytes(self.folder / name, data)
-        self.files.add(name)
+        self.files[name] = data
         return [name, digest]
 
 
@@ -129,6 +123,22 @@ def _digest(value: LoadedSae | EnhancerRef) -> str:
 def _finite(value: Any) -> Any:
     """JSON has no NaN: it is written as a value of its own, so that the text 'nan' stays a text."""
     return {"type": "float", "value": str(value)} if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def named_files(record: Any) -> dict[str, str]:
+    """The files that a record names, with their digests; of parts that are folders, the name alone with none."""
+    if isinstance(record, list):
+        return {name: digest for entry in record for name, digest in named_files(entry).items()}
+    if not isinstance(record, dict):
+        return {}
+    named = {name: digest for entry in record.values() for name, digest in named_files(entry).items()}
+    of_kind = {
+        "images": record.get("files"),
+        "with_tensors": [record.get("file")],
+        "folder": [[record.get("name"), ""]],
+    }
+    pairs = of_kind.get(str(record.get("type"))) or []
+    return named | {p[0]: p[1] for p in pairs if isinstance(p, list) and len(p) == 2 and isinstance(p[0], str)}
 
 
 class Decoder:

@@ -10,7 +10,7 @@ from typing import Any
 from interp import store
 from interp.benchmarks.benchmark import Benchmark
 from interp.errors import InterpError
-from interp.experiments.codec import IMAGES, PARTS, TENSORS, Decoder, Encoder
+from interp.experiments.codec import Decoder, Encoder, named_files
 from interp.interventions import enhancer
 from interp.interventions.enhancer import EnhancerRef
 from interp.latents import neurons as neuron_files
@@ -44,7 +44,6 @@ def save(value: Any, folder: str | Path, manifest: store.Manifest | None = None)
         return _copy(source, folder, owned)
     begun = manifest or store.new_manifest(f"interp.save({type(value).__name__})", stage=type(value).__name__.lower())
     store.check_run_folder(folder, begun.stage)
-    folder.mkdir(parents=True, exist_ok=True)
     write_value(folder, value)
     store.write_manifest(folder, begun.finished())
     return folder
@@ -79,13 +78,39 @@ def read(folder: str | Path) -> Any:
 def write_value(folder: Path, value: Any) -> None:
     """`value.json` of a run's folder, sealed, and the files that it names; the manifest is the run's own.
 
-    Those of an earlier value go once the new one is whole.
+    Those that an earlier value named go once the new one is whole, if they are still as they were written.
+
+    Raises:
+        InterpError: not a kind of value that is kept; nothing was written.
     """
-    encoder = Encoder(folder, save)
-    store.write_sealed(folder / FILE, encoder.encode(value))
-    for old in [p for name in (IMAGES, TENSORS, PARTS) for p in (folder / name).glob("*")]:
-        if old.relative_to(folder).as_posix() not in encoder.files:
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    encoder = Encoder()
+    record = encoder.encode(value)
+    earlier = _named(folder)
+    for name, data in encoder.files.items():
+        store.atomic_write_bytes(folder / name, data)
+    for name, part in encoder.parts.items():
+        save(part, folder / name)
+    store.write_sealed(folder / FILE, record)
+    for name in earlier.keys() - encoder.files.keys() - encoder.parts.keys():
+        if (folder / name).resolve().is_relative_to(folder.resolve()):
+            _remove(folder / name, earlier[name])
+
+
+def _named(folder: Path) -> dict[str, str]:
+    """What the value in a folder names; nothing where there is none, or none that is sound."""
+    try:
+        return named_files(store.read_sealed(folder / FILE, TODO))
+    except InterpError:
+        return {}
+
+
+def _remove(path: Path, digest: str) -> None:
+    """Remove what an earlier value wrote, unless somebody has changed it since."""
+    owners = (sae.OWNED, enhancer.OWNED, neuron_files.OWNED)
+    if path.is_file() and store.sha256_file(path) == digest:
+        path.unlink()
+    elif path.is_dir() and any(owned.stranger(path) is None for owned in owners):
+        shutil.rmtree(path)
 
 
 def _copy(source: Path, folder: Path, owned: store.Owned) -> Path:

@@ -123,6 +123,20 @@ def test_what_an_earlier_value_left_goes(tiny_sae, tiny_neurons, made, tmp_path)
     assert same((SHARE, SHARE), interp.read(folder))
 
 
+def test_what_others_put_beside_a_value_stays(tiny_sae, made, tmp_path):
+    folder = interp.save((made["generate"], tiny_sae), tmp_path / "several")
+    for place in (folder / "images" / "mine.png", folder / "parts" / "thesis" / "one.tex", folder / "tensors" / "x"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("years")
+    (image,) = (p for p in (folder / "images").iterdir() if p.name != "mine.png")
+    image.write_bytes(b"drawn over")
+    (part,) = (p for p in (folder / "parts").iterdir() if p.name != "thesis")
+    (part / "notes.txt").write_text("mine")
+    interp.save((SHARE,), folder)
+    there = {p.name for p in folder.rglob("*") if p.is_file()}
+    assert {"mine.png", "one.tex", "x", image.name, "notes.txt"} <= there
+
+
 @pytest.mark.parametrize("name", ["steer", "encode"])
 def test_a_changed_file_beside_a_value_is_refused(name, made, tmp_path):
     folder = interp.save(made[name], tmp_path / name)
@@ -147,12 +161,16 @@ def test_files_outside_the_folder_are_never_read(made, tmp_path):
     store.write_sealed(folder / files.FILE, record)
     with pytest.raises(InterpError, match="outside"):
         interp.read(folder)
+    store.write_sealed(folder / files.FILE, {"type": "tuple", "items": [record, {"type": "images", "files": [3, "x"]}]})
+    interp.save(made["generate"], folder)
+    assert (tmp_path / "outside.png").is_file(), "what a record names outside its folder is not removed either"
 
 
 def test_what_is_no_value_is_refused_and_nothing_lost(made, tmp_path):
-    for value in (object(), 3.5, "text", {"a": object()}):
+    for value in (object(), 3.5, "text", {"a": object()}, (made["generate"], object())):
         with pytest.raises(InterpError, match="kept"):
             interp.save(value, tmp_path / "value")
+    assert not (tmp_path / "value").exists()
     folder = interp.save(made["sweep"], tmp_path / "sweep")
     with pytest.raises(InterpError, match="holds the results of sweep"):
         interp.save(made["ablate"], folder)
